@@ -1,0 +1,43 @@
+# One-word commands for people and for CI. `make` alone lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.ready  ## start the whole system with topology.toml, data in ./data
+	$(BIN)/imesh up topology.toml
+
+test: $(VENV)/.ready check  ## lint, types and the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench  ## measure the hot paths on this machine
+	$(BIN)/python -m bench.rpc
+	$(BIN)/python -m bench.fanout
+	$(BIN)/python -m bench.chat
+
+clean:  ## remove the virtual environment and caches (data stay)
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "imesh needs Python 3.11 or newer; $$($(PYTHON) --version) found. Set PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "Python's venv module is missing: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@command -v redis-server >/dev/null || test -x $(BIN)/redis-server || \
+	  { echo "no redis-server: the bundled one has no build for this machine: apt install redis-server" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@

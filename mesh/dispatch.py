@@ -1,0 +1,302 @@
+"""The server's side of calls: which handler runs, where, and the one place that answers.
+
+Two kinds of handlers. *Plain* methods run in a pooled greenlet of their node and may block. *Batch* methods get all
+calls of their type that arrived in this loop turn as a list, run on the hub, must not block, and answer each call by
+`reply` or `fail`, now or later; they get at most `BATCH_ITEMS` or `BATCH_SECONDS` per turn. One bad item fails alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mesh.contract import Method
+from mesh.errors import AppError, BadCall, CallError, MeshError, Overloaded, RemoteError
+from mesh.log import Log
+from mesh.loop import Tick, Workers, now, post
+from mesh.stats import Stats
+from mesh.wire import ERROR, RESULT, encode
+
+if TYPE_CHECKING:
+    from mesh.calls import Calls, Pending
+
+BATCH_ITEMS = 256
+"""Calls that a batch handler gets at once."""
+BATCH_SECONDS = 0.005
+"""Seconds of batch handling in one loop turn; the rest waits for the next turn."""
+BATCH_QUEUE = 20_000
+"""Calls that may wait for one batch handler; more are refused."""
+
+Send = Callable[[bytes, bytes], None]
+"""(peer identity, encoded item): queue an answer for a peer."""
+
+
+class Incoming:
+    """One call to answer. `again`: its first answer was lost with the instance that ran it, so it may have run."""
+
+    __slots__ = ("_answer", "_id", "again", "args", "deadline", "method")
+
+    def __init__(self, method: Method, args: tuple[Any, ...], deadline: float, again: bool, call_id: int) -> None:
+        self.method = method
+        self.args = args
+        self.deadline = deadline
+        self.again = again
+        self._id = call_id
+        self._answer: Any = None
+
+    @property
+    def expired(self) -> bool:
+        return now() >= self.deadline
+
+    @property
+    def answered(self) -> bool:
+        return self._answer is None
+
+    def reply(self, result: Any) -> None:
+        """Answer with a result. On the hub. A second answer is ignored: the first one stands."""
+        raise NotImplementedError
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error. On the hub."""
+        raise NotImplementedError
+
+
+class RemoteIncoming(Incoming):
+    """A call that came over a link."""
+
+    __slots__ = ("_peer",)
+
+    def __init__(
+        self, method: Method, args: tuple[Any, ...], deadline: float, again: bool, call_id: int, send: Send, peer: bytes
+    ) -> None:
+        super().__init__(method, args, deadline, again, call_id)
+        self._answer = send
+        self._peer = peer
+
+    def reply(self, result: Any) -> None:
+        if self._answer is not None:
+            encoded = encode((RESULT, self._id, self.method.encode(result)))
+            send, self._answer = self._answer, None
+            send(self._peer, encoded)
+
+    def fail(self, error: Exception) -> None:
+        send, self._answer = self._answer, None
+        if send is not None:
+            send(self._peer, encode_error(self._id, error))
+
+
+class LocalIncoming(Incoming):
+    """A call from a node of this very process."""
+
+    __slots__ = ()
+
+    def __init__(self, call: Pending, again: bool, calls: Calls) -> None:
+        super().__init__(call.method, call.args, call.deadline, again, call.id)
+        self._answer = calls
+
+    def reply(self, result: Any) -> None:
+        calls, self._answer = self._answer, None
+        if calls is not None:
+            calls.resolve(self._id, result, encoded=False)
+
+    def fail(self, error: Exception) -> None:
+        calls, self._answer = self._answer, None
+        if calls is not None:
+            calls.reject(self._id, *error_fields(error))
+
+
+def error_fields(error: Exception) -> tuple[int, str, str]:
+    """(code, name, text) of an error on the wire."""
+    if isinstance(error, AppError):
+        return error.code, "", error.text
+    if isinstance(error, CallError):
+        return 0, type(error).__name__, str(error)
+    return 0, "RemoteError", type(error).__name__
+
+
+def encode_error(call_id: int, error: Exception) -> bytes:
+    return encode((ERROR, call_id, *error_fields(error)))
+
+
+class Handler:
+    """A method of a contract, as this process serves it."""
+
+    __slots__ = ("batch", "function", "method", "name", "queue", "stats", "tick", "workers")
+
+    def __init__(
+        self, name: str, method: Method, function: Callable[..., Any], batch: bool, workers: Workers, stats: Stats
+    ) -> None:
+        self.name = name  # service.method
+        self.method = method
+        self.function = function
+        self.batch = batch
+        self.workers = workers
+        self.stats = stats
+        self.queue: deque[Incoming] = deque()
+        self.tick: Tick | None = None
+
+
+class Dispatcher:
+    """All handlers of this process. As the target of local instances it takes calls without any wire."""
+
+    local = True
+
+    def __init__(self, log: Log, calls: Calls) -> None:
+        self.handlers: dict[str, Handler] = {}
+        self._log = log
+        self._calls = calls
+
+    def add(
+        self, service: str, method: Method, function: Callable[..., Any], batch: bool, workers: Workers, stats: Stats
+    ) -> None:
+        handler = Handler(f"{service}.{method.name}", method, function, batch, workers, stats)
+        if batch:
+            handler.tick = Tick(lambda: self._run_batch(handler))
+            stats.gauge(f"queue.{method.name}", lambda: len(handler.queue))
+        self.handlers[handler.name] = handler
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or runs here."""
+        return all(not h.queue and not h.workers.queued and not h.workers.busy for h in self.handlers.values())
+
+    # ---- calls that came over a link
+
+    def remote_request(self, item: tuple[Any, ...], send: Send, peer: bytes) -> None:
+        """Run REQUEST `item`; its answer goes to `send(peer, ...)`."""
+        _, call_id, name, left_ms, again, encoded = item
+        handler = self.handlers.get(name)
+        if handler is None:
+            send(peer, encode_error(call_id, BadCall(f"no method {name}")))
+            return
+        try:
+            args = handler.method.decode_args(encoded)
+        except Exception as error:
+            send(peer, encode_error(call_id, BadCall(f"{name}: {error}")))
+            return
+        deadline = now() + left_ms / 1000.0
+        self._accept(
+            handler, RemoteIncoming(handler.method, args, deadline, bool(again), call_id, send, peer)
+        )
+
+    def remote_cast(self, item: tuple[Any, ...]) -> None:
+        """Run CAST `item`."""
+        _, name, encoded = item
+        handler = self.handlers.get(name)
+        if handler is None:
+            self._log.limited("cast" + name, 60, "unknown cast", method=name)
+            return
+        try:
+            args = handler.method.decode_args(encoded)
+        except Exception as error:
+            self._log.limited("cast" + name, 60, "undecodable cast", method=name, error=error)
+            return
+        self._run_cast(handler, args)
+
+    # ---- calls from this process (the interface of a target, like mesh.peer.Peer)
+
+    def is_plain(self, service: str, method: Method) -> bool:
+        return not self.handlers[f"{service}.{method.name}"].batch
+
+    def request(self, call: Pending, again: bool) -> None:
+        handler = self.handlers[f"{call.service.name}.{call.method.name}"]
+        self._accept(handler, LocalIncoming(call, again, self._calls))
+
+    def cast(self, service: str, method: Method, args: tuple[Any, ...]) -> None:
+        self._run_cast(self.handlers[f"{service}.{method.name}"], args)
+
+    def run_in_place(self, service: str, method: Method, args: tuple[Any, ...]) -> Any:
+        """Call a plain handler as a function, in the caller's greenlet and under its deadline."""
+        handler = self.handlers[f"{service}.{method.name}"]
+        try:
+            return handler.function(*args)
+        except MeshError:
+            raise
+        except Exception as error:
+            raise self._unexpected(handler, error) from None
+
+    # ---- running
+
+    def _accept(self, handler: Handler, incoming: Incoming) -> None:
+        if handler.batch:
+            if len(handler.queue) >= BATCH_QUEUE:
+                handler.stats.counts[f"drops.{handler.method.name}.full"] += 1
+                post(incoming.fail, Overloaded(f"{handler.name}: {BATCH_QUEUE} calls are waiting"))
+                return
+            handler.queue.append(incoming)
+            assert handler.tick is not None
+            handler.tick.arm()
+            return
+        try:
+            handler.workers.submit(self._run_plain, (handler, incoming), incoming.deadline)
+        except Overloaded as error:
+            handler.stats.counts[f"drops.{handler.method.name}.full"] += 1
+            post(incoming.fail, error)
+
+    def _run_plain(self, handler: Handler, incoming: Incoming) -> None:
+        if incoming.expired:
+            handler.stats.counts[f"drops.{handler.method.name}.expired"] += 1
+            return
+        started = now()
+        try:
+            result = handler.function(*incoming.args)
+        except MeshError as error:
+            post(incoming.fail, error)
+        except Exception as error:
+            post(incoming.fail, self._unexpected(handler, error))
+        else:
+            post(self._reply, handler, incoming, result)
+        handler.stats.histograms[handler.method.name].add(now() - started)
+
+    def _reply(self, handler: Handler, incoming: Incoming, result: Any) -> None:
+        try:
+            incoming.reply(result)
+        except Exception as error:  # the result does not encode: a bug of the handler, told to its caller
+            incoming.fail(self._unexpected(handler, error))
+
+    def _run_batch(self, handler: Handler) -> None:
+        queue = handler.queue
+        started = now()
+        while queue:
+            if len(queue) <= BATCH_ITEMS:
+                batch = list(queue)
+                queue.clear()
+            else:
+                batch = [queue.popleft() for _ in range(BATCH_ITEMS)]
+            live = [c for c in batch if c.deadline > started]
+            if len(live) != len(batch):
+                handler.stats.counts[f"drops.{handler.method.name}.expired"] += len(batch) - len(live)
+            self.run_batch(handler, live)
+            if queue and now() - started > BATCH_SECONDS:
+                assert handler.tick is not None
+                handler.tick.arm_next_turn()
+                return
+
+    def run_batch(self, handler: Handler, batch: Sequence[Incoming]) -> None:
+        """Hand `batch` to its handler; if it raises, what it left unanswered fails with it."""
+        handler.stats.counts[f"calls.{handler.method.name}"] += len(batch)
+        try:
+            handler.function(batch)
+        except Exception as error:
+            failure = self._unexpected(handler, error)
+            for incoming in batch:
+                incoming.fail(failure)
+
+    def _run_cast(self, handler: Handler, args: tuple[Any, ...]) -> None:
+        def run() -> None:
+            try:
+                handler.function(*args)
+            except Exception as error:
+                self._unexpected(handler, error)
+
+        try:
+            handler.workers.submit(run, (), None)
+        except Overloaded:
+            handler.stats.counts[f"drops.{handler.method.name}.full"] += 1
+
+    def _unexpected(self, handler: Handler, error: Exception) -> RemoteError:
+        """Log what a handler did not mean to raise; the caller learns the name of the error, not the stack."""
+        handler.stats.counts[f"errors.{handler.method.name}"] += 1
+        self._log.error("handler failed", method=handler.name, exc_info=error)
+        return RemoteError(f"{handler.name}: {type(error).__name__}")

@@ -1,0 +1,184 @@
+"""The link to one peer process: its DEALER, HELLO and heartbeat, and what is sent to it in this loop turn.
+
+Liveness belongs to the link, never to the call. A link is up from the peer's answer to HELLO until its transport breaks,
+it refuses a send, or it has been silent for `lost_after` seconds; half of that time without a sound, new calls go
+elsewhere. While down, HELLO is tried at each beat; nothing else is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.balance import Instance
+from mesh.calls import Calls
+from mesh.contract import Method
+from mesh.errors import WireError
+from mesh.link import IDENTITY_PREFIX, Refused, Sockets
+from mesh.log import Log
+from mesh.loop import Tick, now
+from mesh.wire import CAST, ERROR, HELLO, PING_MESSAGE, PONG, REQUEST, RESULT, Splitter, encode, join
+
+Hello = tuple[int, str, str, int, str, dict[str, int]]
+"""A HELLO item: kind, process, start, version, state, fingerprints of the methods it serves."""
+
+
+class Peer:
+    """A peer process, as the target of the instances that live there."""
+
+    local = False
+
+    def __init__(
+        self, process: str, endpoint: str, server_key: bytes | None, sockets: Sockets, hello: bytes, me: tuple[str, str],
+        calls: Calls, log: Log, lost_after: float,
+    ) -> None:  # fmt: skip
+        self.process = process
+        self.endpoint = endpoint
+        self.start = ""  # the peer's start id; another one means another process
+        self.up = False
+        self.instances: list[Instance] = []
+        self.expected: dict[str, int] = {}  # fingerprints of the methods that are called here
+        self._hello = hello
+        self._calls = calls
+        self._log = log
+        self._lost_after = lost_after
+        self._heard = 0.0
+        self._out: list[bytes] = []
+        self._ids: list[int] = []  # call ids beside _out; 0 for what is no call
+        self._splitter = Splitter()
+        self._tick = Tick(self._flush)
+        identity = IDENTITY_PREFIX + f"{me[0]}#{me[1]}".encode()
+        self._dealer = sockets.dealer(identity, self._receive, self._transport)
+        self._dealer.connect(endpoint, server_key)
+
+    # ---- sending (the interface of a target, like mesh.dispatch.Dispatcher)
+
+    def request(self, call: Any, again: bool) -> None:
+        method = call.method
+        left_ms = int((call.deadline - now()) * 1000)
+        name = f"{call.service.name}.{method.name}"
+        self._out.append(encode((REQUEST, call.id, name, left_ms, 1 if again else 0, method.encode(call.args))))
+        self._ids.append(call.id)
+        self._tick.arm()
+
+    def cast(self, service: str, method: Method, args: tuple[Any, ...]) -> None:
+        self._out.append(encode((CAST, f"{service}.{method.name}", method.encode(args))))
+        self._ids.append(0)
+        self._tick.arm()
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        ids, self._ids = self._ids, []
+        sent = 0
+        for count, message in join(out):
+            try:
+                self._dealer.send(message)
+            except Refused:
+                self._down("refused", ids[sent:])
+                return
+            sent += count
+        self._dealer.drain()
+
+    def _try(self, message: bytes) -> None:
+        try:
+            self._dealer.send(message)
+        except Refused:
+            return
+        self._dealer.drain()
+
+    # ---- liveness
+
+    def beat(self) -> None:
+        """Once per heartbeat."""
+        time = now()
+        if not self.up:
+            self._try(self._hello)
+            return
+        silent = time - self._heard
+        if silent > self._lost_after:
+            self._down("silent", [])
+            return
+        hushed = silent > self._lost_after / 2
+        for instance in self.instances:
+            if instance.up == hushed:
+                instance.up = not hushed
+                self._calls.available(instance)
+        self._try(PING_MESSAGE)
+
+    def _transport(self, connected: bool) -> None:
+        if connected:
+            self._try(self._hello)
+        elif self.up:
+            self._down("disconnected", [])
+
+    def _down(self, reason: str, unsent: list[int]) -> None:
+        was_up, self.up = self.up, False
+        for instance in self.instances:
+            instance.up = False
+        if was_up:
+            self._calls.stats.counts[f"links.lost.{reason}"] += 1
+            self._log.warning("link lost", peer=self.process, reason=reason)
+        self._calls.refused([call_id for call_id in unsent if call_id])
+        self._calls.lost(self.instances)
+
+    # ---- receiving
+
+    def _receive(self, message: bytes) -> None:
+        self._heard = now()
+        try:
+            for item in self._splitter.split(message):
+                self._handle(item)
+        except WireError as error:
+            self._calls.stats.counts["drops.link.undecodable"] += 1
+            self._log.limited("wire" + self.process, 60, "bad message", peer=self.process, error=error)
+
+    def _handle(self, item: Any) -> None:
+        kind = item[0]
+        if kind == RESULT:
+            self._calls.resolve(item[1], item[2], encoded=True)
+        elif kind == ERROR:
+            self._calls.reject(item[1], item[2], item[3], item[4])
+        elif kind == PONG:
+            self._set_state(item[1])
+        elif kind == HELLO:
+            self._greeted(item)
+
+    def _greeted(self, item: Hello) -> None:
+        _, process, start, version, state, methods = item
+        if process != self.process:
+            self._log.limited("name", 60, "another process answers", expected=self.process, got=process)
+            return
+        if self.up and start != self.start:
+            self._down("restarted", [])
+        wrong = [name for name, print_ in self.expected.items() if methods.get(name) != print_]
+        if wrong:
+            self._log.limited(
+                "contract" + process, 60, "peer has other contracts; not calling it", peer=process, version=version,
+                methods=",".join(sorted(wrong)[:5]),
+            )  # fmt: skip
+            return
+        new = start != self.start
+        self.start = start
+        if not self.up:
+            self.up = True
+            self._log.info("link up", peer=process, restarted=new)
+            for instance in self.instances:
+                instance.up = True
+                if new:
+                    instance.reset()
+        self._set_state(state, force=True)
+
+    def _set_state(self, state: str, force: bool = False) -> None:
+        if not self.up:
+            return
+        for instance in self.instances:
+            if force or instance.state != state:
+                instance.state = state
+                self._calls.available(instance)
+
+    def expect(self, service: str, methods: dict[str, Method]) -> None:
+        """Methods that will be called there: their fingerprints must match before anything is sent."""
+        self.expected.update({f"{service}.{name}": m.fingerprint for name, m in methods.items()})
+
+    def close(self) -> None:
+        self._dealer.close()
+

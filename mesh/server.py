@@ -1,0 +1,94 @@
+"""The answering side of links: the ROUTER of this process, who is connected to it, and what is sent back in this turn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from mesh.dispatch import Dispatcher
+from mesh.errors import WireError
+from mesh.link import Refused, Sockets
+from mesh.log import Log
+from mesh.loop import Tick
+from mesh.stats import Stats
+from mesh.wire import CAST, HELLO, PING, PONG, REQUEST, Splitter, encode, join
+
+
+class Server:
+    """Takes requests, casts, pings and hellos of peers. With CURVE, a peer is heard once it said HELLO from its host."""
+
+    def __init__(
+        self, sockets: Sockets, binds: list[str], dispatcher: Dispatcher, hello: Callable[[], bytes],
+        state: Callable[[], str], host_of: Callable[[str], str | None], stats: Stats, log: Log,
+    ) -> None:  # fmt: skip
+        self._dispatcher = dispatcher
+        self._hello = hello
+        self._state = state
+        self._host_of = host_of
+        self._stats = stats
+        self._log = log
+        self._splitter = Splitter()
+        self._out: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        self._tick = Tick(self._flush)
+        self.peers: dict[bytes, str] = {}  # routing identity -> process name
+        self._router = sockets.router(binds, self._receive)
+
+    def send(self, peer: bytes, item: bytes) -> None:
+        """Queue an encoded item for a peer; dropped and counted if it is gone by the end of the turn."""
+        self._out[peer].append(item)
+        self._tick.arm()
+
+    def announce(self) -> None:
+        """Tell all connected peers the new state at once, instead of with their next ping."""
+        pong = encode((PONG, self._state()))
+        for peer in self.peers:
+            self.send(peer, pong)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, defaultdict(list)
+        for peer, items in out.items():
+            sent = 0
+            for count, message in join(items):
+                try:
+                    self._router.send(peer, message)
+                except Refused:
+                    self._stats.counts["drops.answers.peer_gone"] += len(items) - sent
+                    self.peers.pop(peer, None)
+                    break
+                sent += count
+        self._router.drain()
+
+    def _receive(self, peer: bytes, message: bytes, host: str) -> None:
+        try:
+            for item in self._splitter.split(message):
+                self._handle(peer, item, host)
+        except (WireError, IndexError, TypeError, ValueError) as error:
+            self._stats.counts["drops.link.undecodable"] += 1
+            self._log.limited("wire", 60, "bad message", peer=self.peers.get(peer, "unknown"), error=error)
+
+    def _handle(self, peer: bytes, item: Any, host: str) -> None:
+        kind = item[0]
+        if kind == HELLO:
+            self._greet(peer, item[1], host)
+        elif host and peer not in self.peers:
+            self._stats.counts["drops.link.unknown_peer"] += 1
+        elif kind == REQUEST:
+            self._dispatcher.remote_request(item, self.send, peer)
+        elif kind == PING:
+            self.send(peer, encode((PONG, self._state())))
+        elif kind == CAST:
+            self._dispatcher.remote_cast(item)
+
+    def _greet(self, peer: bytes, process: str, host: str) -> None:
+        expected = self._host_of(process)
+        if host and expected is not None and expected != host:
+            self._log.warning("a host claims a process of another", process=process, host=host, expected=expected)
+            return
+        self.peers = {i: p for i, p in self.peers.items() if p != process or i == peer}
+        self.peers[peer] = process
+        self.send(peer, self._hello())
+
+    def close(self) -> None:
+        self._flush()
+        self._router.close()

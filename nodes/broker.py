@@ -1,0 +1,316 @@
+"""The broker node: client connections. It knows who is connected, routes packs to nodes, and decodes no payload beyond
+its routing key.
+
+The way of a request: `Client.received` -> `_request` -> the owner node by the table of pack types (messages in lanes, so
+that those of one connection to one session keep their order) -> `_answered` -> one response, always.
+The way of a publication: `_publication` -> every connection of the user in this process, encoded once per codec.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import gevent
+
+from mesh.contract import BoundMethod, methods_of
+from mesh.errors import CallError, ConfigError, Overloaded, RemoteError
+from mesh.loop import Every, now
+from mesh.node import Node
+from mesh.streams import Streams
+from nodes import publications
+from nodes.auth import AuthSettings
+from nodes.client import Client
+from nodes.contracts import Packs, Request, User
+from nodes.login import Logins
+from nodes.settings import BrokerSettings, parse_listen
+from packs.codec import JSON, MSGPACK, encode_error, encode_payload
+from packs.codes import Code
+from packs.connection import CloseReason
+from packs.errors import PayloadError
+from packs.flags import ACK, DUP
+from packs.pack import VERSION, Pack
+from packs.structs import CommonErrorCode, KickOutAck, SyncDataReq
+from packs.table import KICKOUT, LOGIN, LOGOUT, MSG_GROUP_CHAT, MSG_SINGLE_CHAT, PING, SYNC_DATA_CMD, TABLE, route_key
+
+RESYNC = 5
+"""SYNC_DATA_CMD command: something may have been missed."""
+RESYNC_SECONDS = 5.0
+"""Over how long the hint to resync is spread."""
+RESYNC_STEP = 0.1
+QUARANTINE_SECONDS = 1.0
+"""How long after a failed message of a session only resends (DUP) pass: what was in flight must not overtake it."""
+RETRY_AFTER_MS = 500
+SWEEP_SECONDS = 1.0
+ORDERED = frozenset((MSG_SINGLE_CHAT, MSG_GROUP_CHAT))
+"""Types whose order within (connection, session) is kept."""
+
+
+class BrokerNode(Node):
+    """Client connections on TCP and TLS."""
+
+    Settings = BrokerSettings
+    sections = {"auth": AuthSettings}
+    subscribes = True
+    user: User
+
+    def start(self) -> None:
+        settings: BrokerSettings = self.settings
+        self.streams = Streams(settings.write_buffer, settings.max_connections)
+        self.online: dict[str, list[Client]] = {}  # user -> logged-in connections
+        self.logins = Logins(self)
+        self._owners = self._find_owners()
+        self.max_payload: int = self._max_payload()
+        self._auth_mode = self.section("auth").mode
+        self._next_connection = 0
+        self._endpoints: dict[str, str] = {}
+        self._resync_queue: list[Client] = []
+        self._resync_share = 0
+        self._timers = [Every(SWEEP_SECONDS, self._sweep), Every(RESYNC_STEP, self._resync_some)]
+        self.process.fanout.listen(publications.USER, self._publication)
+        self.process.fanout.on_link_event(self._publications_lost)
+        self.stats.gauge("connections", lambda: len(self.streams.open))
+        self.stats.gauge("users", lambda: len(self.online))
+        self.stats.gauge("slow_readers", lambda: self.streams.slow_readers)
+        self.stats.gauge("refused_connections", lambda: self.streams.refused)
+
+    def _find_owners(self) -> dict[int, tuple[BoundMethod, BoundMethod] | None]:
+        """Pack type -> (handle, ordered) of its owner; None where the topology lacks the owner."""
+        topology = self.process.topology
+        wanted = methods_of(Packs).keys()
+        proxies: dict[str, tuple[Any, Any]] = {}
+        owners: dict[int, tuple[BoundMethod, BoundMethod] | None] = {}
+        for number, row in TABLE.items():
+            if row.owner is None or row.owner == "broker" or row.request is None:
+                continue
+            kind = row.owner
+            if not topology.instances(kind) or not methods_of(topology.node_class(kind)).keys() >= wanted:
+                owners[number] = None
+                continue
+            if kind not in proxies:
+                proxy: Any = self.service(Packs, kind)  # type: ignore[type-abstract]
+                proxies[kind] = (proxy.handle, proxy.ordered)
+            owners[number] = proxies[kind]
+        return owners
+
+    def _max_payload(self) -> int:
+        """What LOGIN tells clients of the largest message, 0 where nobody takes any."""
+        topology = self.process.topology
+        return topology.settings("chat").max_payload if topology.instances("chat") else 0
+
+    def serve(self) -> None:
+        settings: BrokerSettings = self.settings
+        listen = parse_listen(settings.listen)
+        host, port = self.streams.listen(listen, self._connected)
+        self._endpoints["tcp"] = f"{host}:{port}"
+        if settings.tls_listen:
+            host, port = self.streams.listen(parse_listen(settings.tls_listen), self._connected, self._tls_context())
+            self._endpoints["tls"] = f"{host}:{port}"
+
+    def _tls_context(self) -> ssl.SSLContext:
+        settings: BrokerSettings = self.settings
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(settings.tls_certificate, settings.tls_key or None)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"[node.broker] tls_certificate: {settings.tls_certificate}: {error}") from None
+        return context
+
+    def describe(self) -> dict[str, Any]:
+        return {**self._endpoints, "connections": len(self.streams.open), "users": len(self.online)}
+
+    @classmethod
+    def banner(cls, settings: Any) -> list[str]:
+        return [f"clients connect to {settings.listen} (TCP)"]
+
+    # ---- connections
+
+    def _connected(self, streams: Streams, sock: Any, peer: str) -> Client:
+        self._next_connection += 1
+        name = f"{self.process.name}/{self.process.start_id}/{self._next_connection}"
+        self.stats.counts["connections.accepted"] += 1
+        return Client(self, streams, sock, peer, name)
+
+    def lost(self, client: Client, reason: str) -> None:
+        """A connection is over."""
+        self.stats.counts[f"connections.closed.{reason}"] += 1
+        self.logins.leave(client)
+
+    def _sweep(self) -> None:
+        """Close connections that are past a deadline. Once a second."""
+        settings: BrokerSettings = self.settings
+        time = now()
+        for client in list(self.streams.open.values()):
+            assert isinstance(client, Client)
+            reason = client.overdue(time, settings)
+            if reason is not None:
+                client.close(reason.value)
+
+    # ---- requests
+
+    def packs_came(self, client: Client, packs: list[Pack]) -> None:
+        """Packs of a client, in order. On the hub."""
+        for pack in packs:
+            if not client.open:
+                return
+            if pack.flags & ACK:
+                continue  # the client acknowledges something; never a request
+            if client.origin is None or pack.type == LOGIN:
+                self.logins.request(client, pack)
+            else:
+                self._request(client, pack)
+
+    def _request(self, client: Client, pack: Pack) -> None:
+        pack_type = pack.type
+        origin = client.origin
+        assert origin is not None
+        owner = self._owners.get(pack_type)
+        if owner is None:
+            self._own_request(client, pack)
+            return
+        settings: BrokerSettings = self.settings
+        if client.unanswered >= settings.max_unanswered:
+            self.refuse(client, pack, Code.REFUSED, f"{settings.max_unanswered} requests are unanswered", RETRY_AFTER_MS)
+            return
+        try:
+            payload = client.canonical(pack, settings.max_frame)
+            key = route_key(pack_type, payload, origin.user)
+        except PayloadError as error:
+            self.refuse(client, pack, error.code, error.desc)
+            return
+        request = Request(pack_type, pack.flags, pack.pack_id, payload)
+        client.unanswered += 1
+        handle, ordered = owner
+        if pack_type in ORDERED:
+            if client.quarantined is not None and self._is_quarantined(client, key, pack):
+                client.unanswered -= 1
+                self.refuse(client, pack, Code.REFUSED, "a message before this one failed", RETRY_AFTER_MS)
+                return
+            ordered.caller.start(
+                ordered.service, ordered.method, (key, client.name, origin, request),
+                partial(self._message_answered, client, pack, key),
+            )  # fmt: skip
+        else:
+            handle.caller.start(
+                handle.service, handle.method, (key, origin, request), partial(self._answered, client, pack)
+            )
+
+    def _own_request(self, client: Client, pack: Pack) -> None:
+        if pack.type == PING:
+            self._respond(client, pack, client.echo(pack))
+        elif pack.type == LOGOUT:
+            self._respond(client, pack, encode_payload(CommonErrorCode()))
+            client.close(CloseReason.LOGOUT.value)
+        elif pack.type in self._owners:
+            self.refuse(client, pack, Code.UNAVAILABLE, "this system has no node for it")
+        else:
+            self.refuse(client, pack, Code.PROTOCOL)
+
+    def _message_answered(
+        self, client: Client, pack: Pack, session: str, payload: bytes | None, error: Exception | None
+    ) -> None:
+        if error is not None:
+            client.quarantine(session, now() + QUARANTINE_SECONDS)
+        self._answered(client, pack, payload, error)
+
+    def _is_quarantined(self, client: Client, session: str, pack: Pack) -> bool:
+        """Whether a message comes too early after a failed one of its session. A resend ends the wait."""
+        assert client.quarantined is not None
+        until = client.quarantined.get(session)
+        if until is None:
+            return False
+        if pack.flags & DUP or now() >= until:
+            client.release(session)
+            return False
+        return True
+
+    def _answered(self, client: Client, pack: Pack, payload: bytes | None, error: Exception | None) -> None:
+        client.unanswered -= 1
+        if not client.open:
+            return
+        if payload is not None:
+            self._respond(client, pack, payload)
+            return
+        self.stats.counts["requests.failed"] += 1
+        if isinstance(error, Overloaded):
+            self.refuse(client, pack, Code.REFUSED, "overloaded", RETRY_AFTER_MS)
+        elif isinstance(error, CallError) and not isinstance(error, RemoteError):
+            self.refuse(client, pack, Code.UNAVAILABLE)
+        else:
+            self.refuse(client, pack, Code.EXCEPTION)
+
+    def refuse(self, client: Client, pack: Pack, code: int, text: str = "", retry_after: int = 0) -> None:
+        """Answer with an error."""
+        self._respond(client, pack, encode_error(pack.type, code, text, retry_after))
+
+    def _respond(self, client: Client, pack: Pack, payload: bytes) -> None:
+        client.send(Pack(pack.type, pack.version, pack.flags | ACK, pack.pack_id, payload))
+
+    # ---- publications
+
+    def _publication(self, user: str, bodies: bytes) -> None:
+        for item in publications.items(bodies):
+            if item[0] == publications.DELIVER:
+                self._deliver(self.online.get(user, ()), skip=item[1], body=item[2])
+            elif item[0] == publications.KICK:
+                self.logins.kick_out(user, device_type=item[1], number=item[2])
+
+    def _deliver(self, clients: Sequence[Client], skip: str, body: bytes) -> None:
+        packed: bytes | None = None
+        as_json: bytes | None = None
+        for client in clients:
+            if client.name == skip or client.origin is None:
+                continue
+            if client.codec is JSON:
+                if as_json is None:
+                    as_json = JSON.encode_frame(MSGPACK.decode(body))
+                client.write(as_json)
+            else:
+                if packed is None:
+                    packed = (len(body) + 4).to_bytes(4, "big") + body
+                client.write(packed)
+        self.stats.counts["deliveries"] += len(clients)
+
+    def push(self, client: Client, pack_type: int, payload: bytes) -> None:
+        """Send a pack that answers nothing."""
+        client.send(Pack(pack_type, VERSION, 0, "", payload))
+
+    def kicked_out(self, client: Client) -> None:
+        """Tell a client that he logged in elsewhere, and close."""
+        self.push(client, KICKOUT, encode_payload(KickOutAck(error_code=CommonErrorCode(code=Code.CONN_KICKOUT))))
+        client.close(CloseReason.KICKED.value)
+
+    def hint_resync(self, client: Client) -> None:
+        """Tell a client that it may have missed something."""
+        if client.open and client.origin is not None:
+            self.push(client, SYNC_DATA_CMD, encode_payload(SyncDataReq(command=RESYNC)))
+
+    def _publications_lost(self, publisher: str, reason: str) -> None:
+        queued = set(map(id, self._resync_queue))
+        self._resync_queue += [c for clients in self.online.values() for c in clients if id(c) not in queued]
+        self._resync_share = int(len(self._resync_queue) * RESYNC_STEP / RESYNC_SECONDS) + 1
+        self.logins.recheck()
+
+    def _resync_some(self) -> None:
+        for _ in range(min(self._resync_share, len(self._resync_queue))):
+            self.hint_resync(self._resync_queue.pop())
+
+    # ---- the end
+
+    def drain(self) -> None:
+        self.streams.stop_listening()
+        clients = [c for c in self.streams.open.values() if isinstance(c, Client)]
+        for client in clients:
+            client.pause()
+        while any(c.unanswered for c in clients if c.open):
+            gevent.sleep(0.02)
+        for client in clients:
+            client.close(CloseReason.DRAINING.value)
+
+    def stop(self) -> None:
+        for timer in self._timers:
+            timer.stop()
+        self.streams.close()

@@ -1,0 +1,104 @@
+"""One client connection of the broker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mesh.streams import Stream, Streams
+from nodes.contracts import Origin
+from nodes.settings import BrokerSettings
+from packs.codec import MSGPACK, Codec, PayloadError, inflate
+from packs.connection import CloseReason, ServerConnection, Violation
+from packs.flags import COMPRESS_MASK, CRYPTO_MASK
+from packs.pack import Pack
+
+if TYPE_CHECKING:
+    from nodes.broker import BrokerNode
+
+IDLE_HEARTBEATS = 2
+"""Heartbeats without a byte after which a connection is closed."""
+
+
+class Client(Stream):
+    """Bytes to packs and back, and what the broker knows of this connection."""
+
+    __slots__ = (
+        "_since", "broker", "connection", "login", "name", "number", "origin", "quarantined", "unanswered",
+    )  # fmt: skip
+
+    def __init__(self, broker: BrokerNode, streams: Streams, sock: Any, peer: str, name: str) -> None:
+        super().__init__(streams, sock, peer)
+        self.broker = broker
+        self.name = name  # unique for ever
+        self.connection = ServerConnection(broker.settings.max_frame)
+        self.origin: Origin | None = None  # None until logged in
+        self.login: Any = None  # a login under way (nodes.login)
+        self.number = 0  # of the login
+        self.unanswered = 0
+        self.quarantined: dict[str, float] | None = None  # session -> until when; see broker.QUARANTINE_SECONDS
+        self._since = streams.time  # connected, or the first byte of an unfinished frame
+
+    @property
+    def codec(self) -> Codec:
+        return self.connection.codec or MSGPACK
+
+    def received(self, data: bytes) -> None:
+        connection = self.connection
+        if not connection.pending:
+            self._since = self.heard if self.origin is not None else self._since
+        try:
+            packs = connection.receive(data)
+        except Violation as violation:
+            if violation.packs:
+                self.broker.packs_came(self, violation.packs)
+            self.close(violation.reason.value)
+            return
+        if packs:
+            if self.origin is not None:
+                self._since = self.heard  # of what is left, if anything
+            self.broker.packs_came(self, packs)
+
+    def lost(self, reason: str) -> None:
+        self.connection.close()
+        self.broker.lost(self, reason)
+
+    def send(self, pack: Pack) -> None:
+        """Write a pack with a canonical payload in the connection's codec."""
+        self.write(self.codec.encode_frame(pack))
+
+    def canonical(self, pack: Pack, limit: int) -> bytes:
+        """The request's payload as nodes take it. Raises `PayloadError`."""
+        payload = pack.payload
+        if pack.flags & (COMPRESS_MASK | CRYPTO_MASK):
+            pack.flags, payload = inflate(pack.flags, payload, limit)
+        codec = self.connection.codec
+        return payload if codec is MSGPACK or codec is None else codec.canonical(pack.type, payload)
+
+    def echo(self, pack: Pack) -> bytes:
+        """What a PING echoes: its payload if it decodes."""
+        try:
+            return self.codec.canonical(pack.type, pack.payload)
+        except PayloadError:
+            return b""
+
+    def overdue(self, time: float, settings: BrokerSettings) -> CloseReason | None:
+        """Whether a deadline has passed, and which."""
+        if self.origin is None:
+            if time - self._since > settings.login_timeout and self.login is None:
+                return CloseReason.LOGIN_TIMEOUT
+        elif time - self.heard > settings.heartbeat * IDLE_HEARTBEATS:
+            return CloseReason.IDLE
+        if self.connection.pending and time - self._since > settings.frame_timeout:
+            return CloseReason.FRAME_TIMEOUT
+        return None
+
+    def quarantine(self, session: str, until: float) -> None:
+        if self.quarantined is None:
+            self.quarantined = {}
+        self.quarantined[session] = until
+
+    def release(self, session: str) -> None:
+        if self.quarantined is not None:
+            self.quarantined.pop(session, None)
+            if not self.quarantined:
+                self.quarantined = None

@@ -1,0 +1,227 @@
+"""How a connection of the broker becomes a user's, and ceases to be.
+
+    LOGIN -> form (20) -> user.login (21, 24, 7) -> subscribe the user's topic at every publisher, wait for confirmations
+    -> user.enter: a number; older logins of the device type are kicked out -> answer
+
+The topic is subscribed before the number is given, so that the kick of any later login reaches this broker. From the
+answer on every publication reaches the connection or is announced by a hint to resync.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mesh.contract import start
+from mesh.errors import AppError, Overloaded
+from nodes import publications
+from nodes.contracts import Login, Origin
+from packs.codec import decode_payload, encode_payload
+from packs.codes import Code, describe
+from packs.connection import CloseReason
+from packs.errors import PayloadError
+from packs.flags import ACK
+from packs.ids import is_device_id, is_user_id
+from packs.pack import VERSION, Pack
+from packs.structs import CommonErrorCode, LoginReq, LoginResp
+from packs.table import LOGIN
+
+if TYPE_CHECKING:
+    from nodes.broker import BrokerNode
+    from nodes.client import Client
+
+DEVICE_TYPES = range(1, 16)
+RECHECK_BATCH = 500
+"""Logins asked after at once when publications were lost."""
+SERVER = "imesh/0.1.0"
+
+
+class Attempt:
+    """A login under way."""
+
+    __slots__ = ("kicked_by", "login", "pack", "topic", "user")
+
+    def __init__(self, pack: Pack, login: Login) -> None:
+        self.pack = pack
+        self.login = login
+        self.user = ""
+        self.topic = ""  # subscribed for it
+        self.kicked_by = 0  # the highest number that a kick named meanwhile
+
+
+class Logins:
+    """Logins of one broker."""
+
+    def __init__(self, broker: BrokerNode) -> None:
+        self._broker = broker
+        self._pending: dict[str, list[Client]] = {}  # user -> connections whose login is under way
+
+    # ---- the steps
+
+    def request(self, client: Client, pack: Pack) -> None:
+        """A pack of a connection that has not logged in, or a LOGIN."""
+        if pack.type != LOGIN or client.login is not None:
+            self._broker.refuse(client, pack, Code.CONN_DENIED)
+            client.close(CloseReason.DENIED.value)
+            return
+        try:
+            message = decode_payload(LoginReq, client.canonical(pack, self._broker.settings.max_frame))
+        except PayloadError as error:
+            self._fail(client, pack, error.code, error.desc)
+            return
+        good = (
+            is_user_id(message.client_id) and is_device_id(message.device_id) and message.device_type in DEVICE_TYPES
+        )
+        if not good:
+            self._fail(client, pack, Code.CONN_IDENTITY)
+            return
+        self._forget(client)  # logging in again replaces who it was
+        login = Login(
+            message.client_id, message.user_name, message.password, message.device_type, message.device_id, client.peer
+        )
+        attempt = client.login = Attempt(pack, login)
+        user_node = self._broker.user
+        start(user_node.login, lambda user, error: self._checked(client, attempt, user, error), login)
+
+    def _checked(self, client: Client, attempt: Attempt, user: str | None, error: Exception | None) -> None:
+        if not client.open:
+            return
+        if user is None:
+            self._refused(client, attempt, error)
+            return
+        attempt.user = user
+        attempt.topic = publications.USER + user
+        self._pending.setdefault(user, []).append(client)
+        self._broker.process.fanout.subscribe(
+            [attempt.topic],
+            lambda whole: self._subscribed(client, attempt),
+            late=lambda: self._broker.hint_resync(client),
+        )
+
+    def _subscribed(self, client: Client, attempt: Attempt) -> None:
+        if not client.open:
+            return  # `leave` has unsubscribed
+        user_node = self._broker.user
+        start(
+            user_node.enter,
+            lambda number, error: self._entered(client, attempt, number, error),
+            attempt.user, attempt.login.device_type,
+        )  # fmt: skip
+
+    def _entered(self, client: Client, attempt: Attempt, number: int | None, error: Exception | None) -> None:
+        if not client.open:
+            return
+        if number is None:
+            self._refused(client, attempt, error)
+            return
+        self._no_longer_pending(client, attempt)
+        client.login = None
+        client.number = number
+        client.connection.login()
+        login = attempt.login
+        client.origin = Origin(
+            attempt.user, login.device_type, login.device_id, client.name, client.peer, others=False
+        )
+        online = self._broker.online.setdefault(attempt.user, [])
+        online.append(client)
+        _note_others(online)
+        settings = self._broker.settings
+        extra = msgspec.json.encode(
+            {
+                "heartbeat": settings.heartbeat, "maxFrame": settings.max_frame, "maxPayload": self._broker.max_payload,
+                "server": SERVER,
+            }
+        ).decode()  # fmt: skip
+        response = encode_payload(LoginResp(client_id=attempt.user, extra_data=extra))
+        client.send(Pack(LOGIN, attempt.pack.version, attempt.pack.flags | ACK, attempt.pack.pack_id, response))
+        if attempt.kicked_by > number:
+            self._broker.kicked_out(client)
+
+    # ---- refusals
+
+    def _refused(self, client: Client, attempt: Attempt, error: Exception | None) -> None:
+        if isinstance(error, AppError):
+            self._fail(client, attempt.pack, error.code, error.text)
+        elif isinstance(error, Overloaded):
+            self._fail(client, attempt.pack, Code.REFUSED, "overloaded")
+        else:
+            self._fail(client, attempt.pack, Code.UNAVAILABLE)
+
+    def _fail(self, client: Client, pack: Pack, code: int, text: str = "") -> None:
+        response = LoginResp(error_code=CommonErrorCode(code=int(code), desc=text or describe(code)))
+        client.send(Pack(LOGIN, VERSION, pack.flags | ACK, pack.pack_id, encode_payload(response)))
+        client.close(CloseReason.LOGIN_FAILED.value)
+
+    # ---- the end
+
+    def leave(self, client: Client) -> None:
+        """The connection is over."""
+        attempt = client.login
+        if attempt is not None:
+            client.login = None
+            if attempt.topic:
+                self._no_longer_pending(client, attempt)
+                self._broker.process.fanout.unsubscribe([attempt.topic])
+        self._forget(client)
+
+    def _forget(self, client: Client) -> None:
+        """The connection is nobody's any more. Removes its own entry only."""
+        origin, client.origin = client.origin, None
+        if origin is None:
+            return
+        online = self._broker.online.get(origin.user, [])
+        if client in online:
+            online.remove(client)
+            _note_others(online)
+            if not online:
+                del self._broker.online[origin.user]
+        self._broker.process.fanout.unsubscribe([publications.USER + origin.user])
+
+    def _no_longer_pending(self, client: Client, attempt: Attempt) -> None:
+        waiting = self._pending.get(attempt.user, [])
+        if client in waiting:
+            waiting.remove(client)
+            if not waiting:
+                del self._pending[attempt.user]
+
+    # ---- one connection per user and device type
+
+    def kick_out(self, user: str, device_type: int, number: int) -> None:
+        """Of a device type, only the login with this number or a higher one stays."""
+        for client in list(self._broker.online.get(user, ())):
+            self._kick(client, device_type, number)
+        for client in self._pending.get(user, ()):
+            attempt: Attempt = client.login
+            if attempt.login.device_type == device_type:
+                attempt.kicked_by = max(attempt.kicked_by, number)  # its own number is still to come
+
+    def _kick(self, client: Client, device_type: int, number: int) -> None:
+        if client.origin is not None and client.origin.device_type == device_type and client.number < number:
+            self._broker.kicked_out(client)
+
+    def recheck(self) -> None:
+        """Publications were lost, kicks perhaps among them: ask which logins are still the newest."""
+        clients = [c for clients in self._broker.online.values() for c in clients]
+        for i in range(0, len(clients), RECHECK_BATCH):
+            self._recheck(clients[i : i + RECHECK_BATCH])
+
+    def _recheck(self, clients: list[Client]) -> None:
+        asked = [(c, c.origin.user, c.origin.device_type) for c in clients if c.origin is not None]
+
+        def answered(newest: tuple[int, ...] | None, error: Exception | None) -> None:
+            if newest is None:
+                return  # the next loss asks again; the login that kicked is announced to the client itself
+            for (client, user, device_type), number in zip(asked, newest, strict=True):
+                if client.origin is not None and client.origin.user == user:
+                    self._kick(client, device_type, number)
+
+        start(self._broker.user.newest, answered, tuple((user, device_type) for _, user, device_type in asked))
+
+
+def _note_others(online: list[Client]) -> None:
+    """Tell each connection of a user whether there are others here (a message's sender has copies to send, or not)."""
+    others = len(online) > 1
+    for client in online:
+        if client.origin is not None and client.origin.others != others:
+            client.origin = client.origin._replace(others=others)

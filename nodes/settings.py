@@ -1,0 +1,64 @@
+"""The table [node.broker] of the topology."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+
+class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Client connections. Sizes in bytes, times in seconds."""
+
+    listen: str = "127.0.0.1:7100"
+    """TCP for clients, host:port; port 0 takes any free one (see `imesh status`)."""
+    tls_listen: str = ""
+    """TLS for clients, host:port; needs tls_certificate."""
+    tls_certificate: str = ""
+    """PEM file with the certificate chain (and the key, unless tls_key names it)."""
+    tls_key: str = ""
+    """PEM file with the private key."""
+    max_connections: int = 100_000
+    """Connections of one broker process, at most."""
+    max_frame: int = 640_000
+    """Largest frame of a logged-in client."""
+    write_buffer: int = 1_048_576
+    """What may wait for one client; a slower reader is cut."""
+    max_unanswered: int = 1_000
+    """Requests of one connection under way at once (code 7)."""
+    heartbeat: float = 25.0
+    """Told to clients; two of them without a byte close the connection."""
+    login_timeout: float = 10.0
+    """From connecting to LOGIN."""
+    frame_timeout: float = 30.0
+    """From the first byte of a frame to its last."""
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        for key in ("listen", "tls_listen"):
+            value = getattr(self, key)
+            if value or key == "listen":
+                try:
+                    parse_listen(value)
+                except ValueError:
+                    yield key, f"expected host:port, got {value!r}"
+        if self.tls_listen and not self.tls_certificate:
+            yield "tls_listen", "needs tls_certificate"
+        if not 20_000 <= self.max_frame <= 4_000_000:
+            yield "max_frame", "must be from 20000 to 4000000"
+        if self.write_buffer < self.max_frame:
+            yield "write_buffer", "must be at least max_frame"
+        for key in ("heartbeat", "login_timeout", "frame_timeout"):
+            if getattr(self, key) <= 0:
+                yield key, "must be above 0"
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """host:port or [v6]:port. Raises `ValueError`."""
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host:
+        raise ValueError(text)
+    number = int(port)
+    if not 0 <= number <= 65535:
+        raise ValueError(text)
+    return host, number

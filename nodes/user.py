@@ -1,0 +1,143 @@
+"""The user node: who logs in, under which number, and accounts with built-in passwords."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Any
+
+from mesh.dispatch import Incoming
+from mesh.errors import AppError, Overloaded, Timeout
+from mesh.loop import post
+from mesh.node import Node, batch
+from nodes import hot, publications
+from nodes.auth import AuthSettings, Passwords, Tokens
+from nodes.contracts import Login, User
+from nodes.limits import Buckets
+from packs.codes import Code
+from packs.ids import is_user_id
+from store.errors import StoreError
+
+ADDRESS_FACTOR = 10
+"""Tries per address are this many times those per account: many users may share an address."""
+MAX_TOKEN_SECONDS = 366 * 24 * 3600
+
+
+class UserNode(Node, User):
+    """Logins and accounts."""
+
+    sections = {**hot.SECTIONS, "auth": AuthSettings}
+    publishes = True
+
+    def start(self) -> None:
+        self._auth: AuthSettings = self.section("auth")
+        self._store = self.process.shared(hot.hot_store)
+        self._store.open()
+        self._tokens = Tokens(self._auth, self.process.topology.data_dir)
+        self._passwords = Passwords()
+        self._by_account = Buckets(self._auth.tries_per_minute)
+        self._by_address = Buckets(self._auth.tries_per_minute * ADDRESS_FACTOR)
+
+    # ---- login
+
+    @batch(User.login)
+    def _login(self, calls: Sequence[Incoming]) -> None:
+        for call in calls:
+            login: Login = call.args[0]
+            try:
+                self._check_tries(login)
+                if self._auth.mode == "password":
+                    self.pool.submit(self._check_password, (call, login), call.deadline)
+                    continue
+                if self._auth.mode == "token" and self._tokens.user_of(login.secret) != login.client_id:
+                    raise self._failed(login)
+            except (AppError, Overloaded) as error:
+                call.fail(error)
+            else:
+                call.reply(login.client_id)
+
+    def _check_tries(self, login: Login) -> None:
+        wait = self._by_account.wait(login.client_id)
+        if not _is_loopback(login.address):
+            wait = max(wait, self._by_address.wait(login.address))
+        if wait > 0:
+            self.stats.counts["logins.throttled"] += 1
+            raise AppError(Code.REFUSED, f"too many tries; try again in {wait:.0f} s")
+
+    def _failed(self, login: Login) -> AppError:
+        self._by_account.take(login.client_id)
+        if not _is_loopback(login.address):
+            self._by_address.take(login.address)
+        self.stats.counts["logins.failed"] += 1
+        return AppError(Code.CONN_CREDENTIALS, "wrong user name or password")
+
+    def _check_password(self, call: Incoming, login: Login) -> None:
+        try:
+            found = self._store.users.password_hash(login.client_id)
+            good = self._passwords.matches(login.secret, found)
+        except StoreError as error:
+            post(call.fail, Timeout(str(error)))
+            return
+        if good:
+            post(call.reply, login.client_id)
+        else:
+            post(call.fail, self._failed(login))
+
+    @batch(User.enter)
+    def _enter(self, calls: Sequence[Incoming]) -> None:
+        def entered(numbers: list[int] | None, error: Exception | None) -> None:
+            if numbers is None:
+                for call in calls:
+                    call.fail(Timeout(str(error)))
+                return
+            for call, number in zip(calls, numbers, strict=True):
+                user, device_type = call.args
+                self.publish(publications.USER + user, publications.kick(device_type, number))
+                call.reply(number)
+            self.stats.counts["logins"] += len(calls)
+
+        self._store.users.enter([call.args for call in calls], entered)
+
+    @batch(User.newest)
+    def _newest(self, calls: Sequence[Incoming]) -> None:
+        for call in calls:
+            self._store.users.numbers(call.args[0], _completion(call))
+
+    # ---- accounts
+
+    def add_account(self, user: str, password: str, replace: bool) -> bool:
+        if not is_user_id(user):
+            raise AppError(Code.PARAM, "a user id has 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        if not password:
+            raise AppError(Code.PARAM, "the password is empty")
+        return self._store.users.add(user, self._passwords.hash(password), replace)
+
+    def accounts(self, start: int, count: int) -> tuple[tuple[str, int], ...]:
+        return tuple(self._store.users.page(start, count))
+
+    def token(self, user: str, seconds: int) -> str:
+        if not is_user_id(user):
+            raise AppError(Code.PARAM, "a user id has 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        if not 1 <= seconds <= MAX_TOKEN_SECONDS:
+            raise AppError(Code.PARAM, f"a token is good for 1 to {MAX_TOKEN_SECONDS} seconds")
+        return self._tokens.sign(user, seconds)
+
+    def describe(self) -> dict[str, Any]:
+        return {"auth": self._auth.mode}
+
+
+def _completion(call: Incoming) -> Any:
+    def done(numbers: list[int] | None, error: Exception | None) -> None:
+        if numbers is None:
+            call.fail(Timeout(str(error)))
+        else:
+            call.reply(tuple(numbers))
+
+    return done
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

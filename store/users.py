@@ -1,0 +1,86 @@
+"""Accounts and logins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from store.keys import USERS, Keys
+from store.redis import Redis
+from store.scripts import ADD_ACCOUNT, ENTER
+
+
+class Account(NamedTuple):
+    """An account with a built-in password. `created` in ms since the epoch."""
+
+    user: str
+    password_hash: str
+    created: int
+
+
+class Users:
+    """Accounts and logins in the hot store."""
+
+    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+        self._writes = writes
+        self._reads = reads
+        self._keys = keys
+
+    def enter(
+        self, logins: Sequence[tuple[str, int]], done: Callable[[list[int] | None, Exception | None], None]
+    ) -> None:
+        """Give each (user, device type) its login number: strictly increasing, so that the highest is the newest."""
+        keys = self._keys
+        args: list[Any] = []
+        for user, device_type in logins:
+            args += (keys.logins(user), device_type)
+        self._writes.evaluate(done, ENTER, (f"{keys.user_tag(logins[0][0])}:stamp",), args)
+
+    def numbers(
+        self, logins: Sequence[tuple[str, int]], done: Callable[[list[int] | None, Exception | None], None]
+    ) -> None:
+        """The newest login number of each (user, device type), 0 for none."""
+        if not logins:
+            done([], None)
+            return
+        found: list[int] = []
+
+        def read(reply: Any, error: Exception | None) -> None:
+            if error is not None:
+                failures.append(error)
+            found.append(int(reply or 0) if error is None else 0)
+            if len(found) == len(logins):
+                done(None if failures else found, failures[0] if failures else None)
+
+        failures: list[Exception | None] = []
+        for user, device_type in logins:
+            self._reads.command(read, "HGET", self._keys.logins(user), device_type)
+
+    def exists(self, user: str, done: Callable[[bool | None, Exception | None], None]) -> None:
+        """Whether there is an account of this name."""
+
+        def read(reply: Any, error: Exception | None) -> None:
+            done(None if error is not None else bool(reply), error)
+
+        self._writes.command(read, "EXISTS", self._keys.account(user))
+
+    def password_hash(self, user: str) -> str | None:
+        """The password hash of an account, or None when there is no such account. In a greenlet."""
+        found = self._reads.ask("HGET", self._keys.account(user), "password")
+        return found.decode() if found is not None else None
+
+    def add(self, user: str, password_hash: str, replace: bool) -> bool:
+        """Make an account. False when it exists and `replace` is False. In a greenlet."""
+        created = int(time.time() * 1000)
+        args = (password_hash, created, "1" if replace else "0")
+        outcome = self._writes.run(ADD_ACCOUNT, (self._keys.account(user),), args)
+        if outcome == 1:
+            self._writes.ask("ZADD", USERS, "NX", created, user)
+        return bool(outcome)
+
+    def page(self, start: int, count: int) -> list[tuple[str, int]]:
+        """Accounts in order of creation, as (user, created ms). In a greenlet."""
+        reply = self._reads.ask("ZRANGE", USERS, start, start + count - 1, "WITHSCORES")
+        fields = iter(reply)
+        return [(user.decode(), int(created)) for user, created in zip(fields, fields, strict=True)]
