@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from hashlib import blake2b
+from math import inf
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -87,11 +88,13 @@ class Pool:
         self.service = service
         self.instances: list[Instance] = []
         self._owners: dict[int, Instance] = {}
+        self._probe_at = inf  # when the next ejection ends
         self._random = random.Random(seed)
 
     def changed(self) -> None:
         """To be called whenever an instance came, went, or changed its state."""
         self._owners.clear()
+        self._probe_at = min((i.ejected_until for i in self.instances if i.ejected_until), default=inf)
 
     def choose(self, key: str | None, time: float) -> Instance | None:
         """The instance for a new call, or None when none is open."""
@@ -110,6 +113,9 @@ class Pool:
         return chosen
 
     def _owner(self, key: str, time: float) -> Instance | None:
+        if time >= self._probe_at:
+            self._owners.clear()
+            self._probe_at = inf
         slot = crc32(key.encode()) % SLOTS
         owner = self._owners.get(slot)
         if owner is None or owner.ejected_until:

@@ -78,6 +78,8 @@ class Method:
         parameters = list(signature.parameters.values())[1:]
         self._signature = signature.replace(parameters=parameters)
         where = f"{contract_name}.{self.name}"
+        if any(p.kind is not p.POSITIONAL_OR_KEYWORD for p in parameters):
+            raise ConfigError(f"{where}: arguments of a contract are plain: no *, no /, no ** (they travel as an array)")
         try:
             hints = typing.get_type_hints(function)
         except NameError as error:

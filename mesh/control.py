@@ -90,9 +90,10 @@ class Client:
 
     def __init__(self, topology: Topology) -> None:
         from mesh.link import Sockets
-        from mesh.log import get_log
+        from mesh.log import configure, get_log
         from mesh.process import security_of
 
+        configure("client", "error")
         self._topology = topology
         local = local_host(topology)
         self._sockets = Sockets(security_of(topology, local))

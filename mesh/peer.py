@@ -16,7 +16,7 @@ from mesh.errors import WireError
 from mesh.link import IDENTITY_PREFIX, Refused, Sockets
 from mesh.log import Log
 from mesh.loop import Tick, now
-from mesh.wire import CAST, ERROR, HELLO, PING_MESSAGE, PONG, REQUEST, RESULT, Splitter, encode, join
+from mesh.wire import CAST, ERROR, HELLO, PING_MESSAGE, PONG, REQUEST, RESULT, encode, join, split
 
 Hello = tuple[int, str, str, int, str, dict[str, int]]
 """A HELLO item: kind, process, start, version, state, fingerprints of the methods it serves."""
@@ -37,14 +37,13 @@ class Peer:
         self.up = False
         self.instances: list[Instance] = []
         self.expected: dict[str, int] = {}  # fingerprints of the methods that are called here
-        self._hello = hello
+        self._hello = next(join([hello]))[1]
         self._calls = calls
         self._log = log
         self._lost_after = lost_after
         self._heard = 0.0
         self._out: list[bytes] = []
         self._ids: list[int] = []  # call ids beside _out; 0 for what is no call
-        self._splitter = Splitter()
         self._tick = Tick(self._flush)
         identity = IDENTITY_PREFIX + f"{me[0]}#{me[1]}".encode()
         self._dealer = sockets.dealer(identity, self._receive, self._transport)
@@ -125,7 +124,7 @@ class Peer:
     def _receive(self, message: bytes) -> None:
         self._heard = now()
         try:
-            for item in self._splitter.split(message):
+            for item in split(message):
                 self._handle(item)
         except WireError as error:
             self._calls.stats.counts["drops.link.undecodable"] += 1
@@ -156,11 +155,11 @@ class Peer:
                 methods=",".join(sorted(wrong)[:5]),
             )  # fmt: skip
             return
-        new = start != self.start
+        new, known = start != self.start, self.start != ""
         self.start = start
         if not self.up:
             self.up = True
-            self._log.info("link up", peer=process, restarted=new)
+            self._log.info("link up", peer=process, restarted=new and known)
             for instance in self.instances:
                 instance.up = True
                 if new:

@@ -12,7 +12,7 @@ from mesh.link import Refused, Sockets
 from mesh.log import Log
 from mesh.loop import Tick
 from mesh.stats import Stats
-from mesh.wire import CAST, HELLO, PING, PONG, REQUEST, Splitter, encode, join
+from mesh.wire import CAST, HELLO, PING, PONG, REQUEST, encode, join, split
 
 
 class Server:
@@ -28,7 +28,6 @@ class Server:
         self._host_of = host_of
         self._stats = stats
         self._log = log
-        self._splitter = Splitter()
         self._out: defaultdict[bytes, list[bytes]] = defaultdict(list)
         self._tick = Tick(self._flush)
         self.peers: dict[bytes, str] = {}  # routing identity -> process name
@@ -61,7 +60,7 @@ class Server:
 
     def _receive(self, peer: bytes, message: bytes, host: str) -> None:
         try:
-            for item in self._splitter.split(message):
+            for item in split(message):
                 self._handle(peer, item, host)
         except (WireError, IndexError, TypeError, ValueError) as error:
             self._stats.counts["drops.link.undecodable"] += 1

@@ -1,4 +1,4 @@
-"""What processes say to each other: one ZeroMQ message is a stream of msgpack arrays, packed per peer and loop turn.
+"""What processes say to each other: one ZeroMQ message is a msgpack array of items, packed per peer and loop turn.
 
     HELLO    [0, process, start, version, state, {method: fingerprint}]   first on every link, answered with the same
     REQUEST  [1, id, method, left_ms, again, args]     `again` 1: sent before, the answer was lost with its instance
@@ -9,7 +9,7 @@
 
 `args` and `result` are msgpack of their own (bin), decoded by the types of the contract (`mesh/contract.py`).
 `state` is "starting", "serving" or "draining". `id` is unique per caller process. `left_ms` is the time left, never
-a time of day. A message that does not decode is counted and dropped whole; it never harms the next one.
+a time of day. A message that does not decode is counted and dropped whole.
 """
 
 from __future__ import annotations
@@ -36,49 +36,37 @@ HELLO, REQUEST, RESULT, ERROR, CAST, PING, PONG = range(7)
 _encode = msgspec.msgpack.Encoder().encode
 
 encode = _encode
-"""Encode one of the arrays above."""
+"""Encode one of the items above."""
 
-PING_MESSAGE = _encode((PING,))
-
-
-def new_unpacker() -> Any:
-    """An unpacker for streams of the arrays above."""
-    return msgpack.Unpacker(max_buffer_size=MAX_MESSAGE, use_list=False, raw=False, strict_map_key=True)
-
-
-class Splitter:
-    """Splits ZeroMQ messages into their arrays; a broken message cannot poison the next."""
-
-    __slots__ = ("_unpacker",)
-
-    def __init__(self) -> None:
-        self._unpacker = new_unpacker()
-
-    def split(self, message: bytes) -> Iterator[Any]:
-        """The arrays of one message. Raises `WireError` at the first that does not decode or is cut off."""
-        unpacker = self._unpacker
-        end = unpacker.tell() + len(message)
-        try:
-            unpacker.feed(message)
-            yield from unpacker
-        except Exception as error:
-            self._unpacker = new_unpacker()
-            raise WireError(f"undecodable mesh message: {type(error).__name__}") from None
-        if unpacker.tell() != end:
-            self._unpacker = new_unpacker()
-            raise WireError("a mesh message ends in the middle of an item")
+def split(message: bytes) -> tuple[tuple[Any, ...], ...]:
+    """The items of one message. Raises `WireError` when any of it does not decode; nothing is handled then."""
+    try:
+        items = msgpack.unpackb(message, use_list=False, raw=False, strict_map_key=True)
+    except Exception as error:
+        raise WireError(f"undecodable mesh message: {type(error).__name__}") from None
+    if type(items) is not tuple:
+        raise WireError("a mesh message that is no array")
+    return items
 
 
 def join(parts: list[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Pack encoded arrays into messages of about `SPLIT_AT` bytes; yields (number of arrays, message)."""
-    if len(parts) == 1:
-        yield 1, parts[0]
-        return
+    """Pack encoded items into messages of about `SPLIT_AT` bytes; yields (number of items, message)."""
     start = size = 0
     for i, part in enumerate(parts):
         size += len(part)
         if size >= SPLIT_AT:
-            yield i + 1 - start, b"".join(parts[start : i + 1])
+            yield i + 1 - start, _message(parts[start : i + 1])
             start, size = i + 1, 0
-    if start < len(parts):
-        yield len(parts) - start, b"".join(parts[start:])
+    if start == 0:
+        yield len(parts), _message(parts)
+    elif start < len(parts):
+        yield len(parts) - start, _message(parts[start:])
+
+
+def _message(parts: list[bytes]) -> bytes:
+    return _array(len(parts)) + b"".join(parts)
+
+
+_array = msgpack.Packer().pack_array_header
+
+PING_MESSAGE = _message([_encode((PING,))])

@@ -84,7 +84,7 @@ class Redis:
         self._reader = hiredis.Reader()
         self._unsent: list[_Command] = []  # of this turn, or since the connection was lost
         self._waiting: deque[_Command] = deque()  # sent, oldest first
-        self._rest = b""  # what the kernel has not taken yet
+        self._rest: deque[memoryview] = deque()  # what the kernel has not taken yet
         self._tick = Tick(self._flush)
         self._read_watcher: Any = None
         self._write_watcher: Any = None
@@ -181,7 +181,7 @@ class Redis:
         loop = gevent.get_hub().loop
         self._sock = sock
         self._reader = hiredis.Reader()
-        self._rest = b""
+        self._rest.clear()
         self._read_watcher = loop.io(sock.fileno(), READ)
         self._read_watcher.start(self._readable)
         self._write_watcher = loop.io(sock.fileno(), WRITE)
@@ -235,24 +235,26 @@ class Redis:
         self._write(b"".join([c.packed for c in unsent]))
 
     def _write(self, data: bytes) -> None:
-        if self._rest:
-            self._rest += data
-            return
+        self._rest.append(memoryview(data))
+        if len(self._rest) == 1:
+            self._writable()
+
+    def _writable(self) -> None:
+        rest = self._rest
         try:
-            sent = self._sock.send(data)
+            while rest:
+                sent = self._sock.send(rest[0])
+                if sent < len(rest[0]):
+                    rest[0] = rest[0][sent:]
+                else:
+                    rest.popleft()
         except BlockingIOError:
-            sent = 0
+            self._write_watcher.start(self._writable)
+            return
         except OSError as error:
             self._lost(errno.errorcode.get(error.errno or 0, "write failed"))
             return
-        if sent < len(data):
-            self._rest = data[sent:]
-            self._write_watcher.start(self._writable)
-
-    def _writable(self) -> None:
-        rest, self._rest = self._rest, b""
         self._write_watcher.stop()
-        self._write(rest)
 
     def _readable(self) -> None:
         try:

@@ -1,0 +1,46 @@
+"""What all tests share: the standard library patched as in a node, a deadline for each test, nothing left behind."""
+
+from __future__ import annotations
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import signal  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+from types import FrameType  # noqa: E402
+
+import gevent  # noqa: E402
+import gevent.util  # noqa: E402
+import pytest  # noqa: E402
+
+TEST_SECONDS = 120
+"""Longest that a test may take; `@pytest.mark.seconds(n)` gives it another limit."""
+
+
+class HungTest(Exception):
+    """The test ran into its deadline; the stacks of all greenlets are on stderr."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "seconds(n): how long this test may take")
+
+
+@pytest.fixture(autouse=True)
+def deadline(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a hung test, showing where every greenlet is."""
+    mark = request.node.get_closest_marker("seconds")
+    main = gevent.getcurrent()
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        print("\n".join(gevent.util.format_run_info()), file=sys.stderr)
+        if gevent.getcurrent() is main:
+            raise HungTest("the test takes too long")
+        gevent.get_hub().loop.run_callback(main.throw, HungTest("the test hangs"))
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, mark.args[0] if mark else TEST_SECONDS)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)

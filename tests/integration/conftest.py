@@ -1,0 +1,25 @@
+"""Systems that several tests share. Tests use users of their own, so they do not see each other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.system import LAYOUTS, System, running, topology_text
+
+_users = itertools.count(1)
+
+
+@pytest.fixture(scope="session", params=list(LAYOUTS))
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
+    """A running system, in the default and in the split layout."""
+    with running(topology_text(request.param)) as found:
+        yield found
+
+
+@pytest.fixture
+def user() -> Callable[[], str]:
+    """Makes user ids that no other test has."""
+    return lambda: f"u{next(_users)}"

@@ -1,0 +1,21 @@
+"""Two people chat: over raw TCP, in both layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from packs import table as t
+from tests.system import System
+
+
+def test_a_message_is_acked_delivered_and_kept(system: System, user: Callable[[], str]) -> None:
+    alice, bob = user(), user()
+    a, b = system.client(alice), system.client(bob)
+    ack = a.text(bob, "hello")
+    assert ack.error_code.code == 0 and ack.prev_seq_id == 0
+    assert ack.timestamp == ack.seq_id // 1000
+    got = b.push(t.MSG_SINGLE_CHAT)
+    assert (got.sender, got.to, got.content, got.seq_id) == (alice, bob, "hello", ack.seq_id)
+    reply = b.text(alice, "hi")
+    assert reply.prev_seq_id == ack.seq_id and reply.seq_id > ack.seq_id
+    assert [m.content for m in a.history(ack.session_id)] == ["hi", "hello"]

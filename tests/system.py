@@ -1,0 +1,182 @@
+"""A whole imesh, started as a user starts it, on free ports and in a directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.raw import Raw
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[1]
+LAYOUTS = {
+    "default": {"edge": ["broker", "user"], "core": ["chat", "history"]},
+    "split": {"broker": ["broker"], "user": ["user"], "chat": ["chat"], "history": ["history"]},
+}
+"""Process groups of the topologies that the message tests run on."""
+START_SECONDS = 20.0
+
+
+def topology_text(
+    layout: str = "default", counts: dict[str, int] | None = None, tables: dict[str, dict[str, Any]] | None = None
+) -> str:
+    """A topology on port 0. `counts`: processes of a group; `tables`: more or other settings by table."""
+    groups = LAYOUTS[layout]
+    found: dict[str, dict[str, Any]] = {"mesh": {"stats": "127.0.0.1:0"}, "node.broker": {"listen": "127.0.0.1:0"}}
+    for group, nodes in groups.items():
+        found[f"process.{group}"] = {"nodes": nodes, "count": (counts or {}).get(group, 1)}
+    for table, values in (tables or {}).items():
+        found.setdefault(table, {}).update(values)
+    lines = []
+    for table, values in found.items():
+        lines.append(f"[{table}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+class System:
+    """A running imesh. `log` is what its processes wrote."""
+
+    def __init__(self, directory: Path, text: str) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.topology = directory / "topology.toml"
+        self.topology.write_text(text)
+        self._log_file = open(directory / "log", "ab")
+        self.launcher: subprocess.Popen[bytes] | None = None
+
+    # ---- life
+
+    def up(self) -> None:
+        """Start, and wait until every process serves."""
+        self.launch()
+        self.wait_serving()
+
+    def launch(self) -> None:
+        """Start, without waiting."""
+        command = [sys.executable, "-m", "mesh", "up", str(self.topology), "--data", str(self.data)]
+        self.launcher = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._log_file, stderr=self._log_file
+        )
+
+    def wait_serving(self, seconds: float = START_SECONDS) -> None:
+        def serving() -> bool:
+            assert self.launcher is not None
+            assert self.launcher.poll() is None, f"imesh up ended with {self.launcher.returncode}:\n{self.log}"
+            return self.run("status", "--json").returncode == 0
+
+        wait_until(serving, "all processes serving", seconds)
+
+    def stop(self) -> int:
+        """SIGTERM to the launcher; its exit code."""
+        assert self.launcher is not None
+        if self.launcher.poll() is None:
+            self.launcher.send_signal(signal.SIGTERM)
+        code = self.launcher.wait(timeout=30)
+        self.launcher = None
+        return code
+
+    def destroy(self) -> None:
+        """End whatever still runs of this system, however the test left it."""
+        tree = []
+        if self.launcher is not None and self.launcher.poll() is None:
+            tree = [*psutil.Process(self.launcher.pid).children(recursive=True), psutil.Process(self.launcher.pid)]
+        for process in [*tree, *self._strays()]:
+            try:
+                process.kill()
+                process.wait(10)
+            except psutil.NoSuchProcess:
+                continue
+        if self.launcher is not None:
+            self.launcher.wait(timeout=10)
+        self._log_file.close()
+
+    def _strays(self) -> list[psutil.Process]:
+        """Processes that name our data directory, their launcher being dead."""
+        return [p for p in psutil.process_iter(["cmdline"]) if str(self.data) in " ".join(p.info["cmdline"] or ())]
+
+    # ---- asking
+
+    def run(self, *arguments: str, timeout: float = 30.0, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """An `imesh` command on this system; the topology is given by options or position as the command wants."""
+        command, *rest = arguments
+        topology = [str(self.topology)] if command in ("status", "check") else ["--topology", str(self.topology)]
+        whole = [sys.executable, "-m", "mesh", command, *rest, *topology, "--data", str(self.data)]
+        return subprocess.run(whole, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=timeout)
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """`imesh call`; its result."""
+        done = self.run("call", method, *(json.dumps(a) for a in arguments))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        return found
+
+    def addresses(self, kind: str = "tcp") -> list[tuple[str, int]]:
+        """Where brokers listen: "tcp" or "tls"."""
+        found = []
+        for process in self.status().values():
+            where = process.get("nodes", {}).get("broker", {}).get(kind)
+            if where:
+                host, port = where.rsplit(":", 1)
+                found.append((host, int(port)))
+        return found
+
+    def address(self, kind: str = "tcp") -> tuple[str, int]:
+        return self.addresses(kind)[0]
+
+    def client(self, user: str = "", **login: Any) -> Raw:
+        """A raw connection, logged in when `user` is given."""
+        raw = Raw(self.address())
+        if user:
+            assert raw.login(user, **login).error_code.code == 0
+        return raw
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text(errors="replace")
+
+    # ---- faults
+
+    def pid(self, process: str) -> int:
+        """The pid of a node process, or of "redis"."""
+        if process == "redis":
+            return next(p.pid for p in self._tree() if p.name().startswith("redis-server"))
+        return int(self.status()[process]["pid"])
+
+    def _tree(self) -> list[psutil.Process]:
+        assert self.launcher is not None
+        return psutil.Process(self.launcher.pid).children(recursive=True)
+
+    def kill(self, process: str) -> int:
+        """SIGKILL a node process or "redis"; the pid that it had."""
+        pid = self.pid(process)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+
+@contextmanager
+def running(text: str) -> Iterator[System]:
+    """A system that runs inside the block; on failure its log is printed."""
+    with tempfile.TemporaryDirectory(prefix="imesh-test-") as directory:
+        system = System(Path(directory), text)
+        try:
+            system.up()
+            yield system
+        except BaseException:
+            print(system.log[-20_000:], file=sys.stderr)
+            raise
+        finally:
+            system.destroy()
