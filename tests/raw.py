@@ -18,6 +18,8 @@ from packs.pack import Pack
 from packs.structs import Payload
 
 _ids = itertools.count(1)
+opened: list[Raw] = []
+"""Connections of the running test; its end closes them."""
 
 
 class Raw:
@@ -33,6 +35,7 @@ class Raw:
         self._machine = ClientConnection(codec)
         self._packs: list[Pack] = []
         self.closed = False
+        opened.append(self)
 
     # ---- bytes
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests import raw
 from tests.system import LAYOUTS, System, running, topology_text
 
 _users = itertools.count(1)
@@ -17,6 +18,13 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
     """A running system, in the default and in the split layout."""
     with running(topology_text(request.param)) as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def close_connections() -> Iterator[None]:
+    yield
+    while raw.opened:
+        raw.opened.pop().close()
 
 
 @pytest.fixture
