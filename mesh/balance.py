@@ -30,7 +30,8 @@ class Instance:
     """One node of a service in one process, as this process sees it."""
 
     __slots__ = (
-        "_ejections", "_failures", "_probing", "ejected_until", "lanes", "outstanding", "process", "state", "target", "up",
+        "_ejections", "_failures", "_probing", "ejected_until", "lanes", "outstanding", "process", "state", "target",
+        "troubled", "up",
     )  # fmt: skip
 
     def __init__(self, process: str, target: Any) -> None:
@@ -41,6 +42,7 @@ class Instance:
         self.outstanding = 0  # calls sent and not yet answered
         self.lanes: dict[Lane, None] = {}  # lanes that are pinned to it
         self.ejected_until = 0.0
+        self.troubled = False  # a call timed out since the last answer
         self._failures = 0
         self._ejections = 0
         self._probing = False
@@ -57,7 +59,8 @@ class Instance:
             self._probing = True
 
     def succeeded(self) -> bool:
-        """An answer came. Returns whether this ends an ejection."""
+        """An answer came, the first since a timeout. Returns whether this ends an ejection."""
+        self.troubled = False
         self._failures = 0
         if self.ejected_until == 0.0:
             return False
@@ -66,6 +69,7 @@ class Instance:
 
     def timed_out(self, time: float) -> bool:
         """A call timed out. Returns whether the instance is ejected by it."""
+        self.troubled = True
         self._failures += 1
         if not self._probing and self._failures < EJECT_AFTER:
             return False
@@ -77,6 +81,7 @@ class Instance:
 
     def reset(self) -> None:
         """A new process took its place."""
+        self.troubled = False
         self._failures = self._ejections = 0
         self.ejected_until, self._probing = 0.0, False
 

@@ -109,7 +109,7 @@ class Calls:
 
     def blocking(self, service: str, method: Method, args: tuple[Any, ...]) -> Any:
         """Call and wait, in a greenlet. A plain handler in this very process runs in place, as a function call."""
-        if not method.lane_indexes and not on_hub():
+        if method.lane_of is None and not on_hub():
             entry = self.service(service)
             key = None if method.key_index is None else args[method.key_index]
             instance = entry.pool.choose(key, now())
@@ -143,7 +143,7 @@ class Calls:
             ids.append(call_id)
         if self._budget < BUDGET_MAX:
             self._budget += BUDGET_PER_CALL
-        if method.lane_indexes:
+        if method.lane_of is not None:
             self._enter_lane(call, time)
         else:
             self._route(call, time)
@@ -176,7 +176,8 @@ class Calls:
 
     def _enter_lane(self, call: Pending, time: float) -> None:
         method, service = call.method, call.service
-        key = (method.name, *method.lane_of(call.args))
+        assert method.lane_of is not None
+        key = (method, method.lane_of(call.args))
         lane = service.lanes.get(key)
         if lane is None:
             lane = service.lanes[key] = Lane(key)
@@ -227,7 +228,7 @@ class Calls:
         if call is None:
             self.stats.counts["drops.answers.late"] += 1
             return
-        if call.instance is not None and call.instance.succeeded():
+        if call.instance is not None and call.instance.troubled and call.instance.succeeded():
             call.service.pool.changed()
         if call.lane is not None:
             self._leave_lane(call)
@@ -245,7 +246,7 @@ class Calls:
         if call is None:
             self.stats.counts["drops.answers.late"] += 1
             return
-        if call.instance is not None and call.instance.succeeded():
+        if call.instance is not None and call.instance.troubled and call.instance.succeeded():
             call.service.pool.changed()
         error: Exception = AppError(code, text) if code else CALL_ERRORS.get(name, RemoteError)(text)
         self._fail(call, error)

@@ -20,6 +20,7 @@ import types
 import typing
 import zlib
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -67,7 +68,7 @@ class Method:
     """One method of a contract: its options, its codecs and how its arguments are bound."""
 
     __slots__ = (
-        "_signature", "arity", "decode_args", "decode_result", "encode", "fingerprint", "key_index", "lane_indexes",
+        "_signature", "arity", "decode_args", "decode_result", "encode", "fingerprint", "key_index", "lane_of",
         "name", "options", "result_type", "types",
     )  # fmt: skip
 
@@ -94,7 +95,8 @@ class Method:
         self.result_type = hints["return"]
         self.arity = len(names)
         self.key_index = self._index(names, self.options.key, where)
-        self.lane_indexes = tuple(i for n in self.options.lane if (i := self._index(names, n, where)) is not None)
+        lane = [i for n in self.options.lane if (i := self._index(names, n, where)) is not None]
+        self.lane_of: Callable[[tuple[Any, ...]], Any] | None = itemgetter(*lane) if lane else None
         self.encode = msgspec.msgpack.Encoder().encode
         args_type = tuple[self.types] if self.types else tuple[()]  # type: ignore[name-defined]
         self.decode_args: Callable[[bytes], tuple[Any, ...]] = msgspec.msgpack.Decoder(args_type).decode
@@ -117,9 +119,6 @@ class Method:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.args
-
-    def lane_of(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(args[i] for i in self.lane_indexes)
 
 
 _ATOMS = (bool, int, float, str, bytes, type(None))

@@ -1,7 +1,7 @@
 """Publish and subscribe between processes, with presence: a subscription says that somebody is there.
 
 A publication is one frame: topic, NUL, one letter, body. Topics are text without NUL, so no topic is a prefix of another.
-    topic NUL "m" bodies     publications of this turn, msgpack items of the publishing node, one after the other
+    topic NUL "m" [item, ...]                        publications of this turn
     topic NUL "c" [process]                          confirmation: this publisher has seen the subscription
     "!"   NUL "b" [process, start, beacons, lossy]   beacon, every second
     "~p#s" NUL "k" [process, start, lossy]           answer to the marker of subscriber process p, start s
@@ -20,7 +20,9 @@ Publisher and subscriber of one process hand publications over directly, in the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import msgpack
 import msgspec
 
 from mesh.link import Publisher, Sockets
@@ -39,9 +41,11 @@ MARKER_SECONDS = 10.0
 _BEACON_TOPIC = b"!"
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple).decode
+_unpack_items = msgspec.msgpack.Decoder(list).decode
+_array = msgpack.Packer().pack_array_header
 
-Listener = Callable[[str, bytes], None]
-"""(topic, bodies): called on the hub for each frame; the topic without its prefix."""
+Listener = Callable[[str, list[Any]], None]
+"""(topic, items): called on the hub for each frame; the topic without its prefix."""
 Confirmed = Callable[[bool], None]
 """Called with True when all live publishers confirmed, or with False when the wait was cut off."""
 
@@ -127,11 +131,11 @@ class Fanout:
         out, self._out = self._out, {}
         socket = self._socket
         for key, bodies in out.items():
-            joined = bodies[0] if len(bodies) == 1 else b"".join(bodies)
+            items = _array(len(bodies)) + (bodies[0] if len(bodies) == 1 else b"".join(bodies))
             if key in self._remote and socket is not None:
-                socket.send(b"%b\0m%b" % (key, joined))
+                socket.send(b"%b\0m%b" % (key, items))
             if key in self._local:
-                self._deliver(key, joined)
+                self._deliver(key, items)
         if socket is not None:
             socket.drain()
         self.stats.counts["fanout.published"] += len(out)
@@ -273,10 +277,10 @@ class Fanout:
         elif kind == b"k" and key == self._marker:
             self._marker_answered(*item)
 
-    def _deliver(self, key: bytes, bodies: bytes) -> None:
+    def _deliver(self, key: bytes, items: bytes) -> None:
         listener = self._listeners.get(key[:2])
         if listener is not None:
-            listener(key[2:].decode(), bodies)
+            listener(key[2:].decode(), _unpack_items(items))
 
     def _beacon_came(self, process: str, start: str, beacons: int, lossy: int) -> None:
         publisher = self._publishers.get(process)

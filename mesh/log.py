@@ -49,7 +49,7 @@ class _Output:
     def write(self, line: bytes) -> None:
         """One line without its end. Never raises, and blocks for `STALL_MS` at most."""
         if len(line) >= MAX_LINE:
-            line = line[: MAX_LINE - 4] + "…".encode()
+            line = f"{line[: MAX_LINE - 4].decode(errors='ignore')}…".encode()
         try:
             if not self._poll.poll(0 if self._lost else STALL_MS):
                 self._lost += 1
@@ -90,26 +90,26 @@ class Log:
         self.name = name
         self._limits: dict[str, tuple[float, int]] = {}  # key -> (when it was written, how many were left out since)
 
-    def debug(self, event: str, **values: Any) -> None:
+    def debug(self, event: str, /, **values: Any) -> None:
         """For developers; off unless the level is debug."""
         self.write("debug", event, values)
 
-    def info(self, event: str, **values: Any) -> None:
+    def info(self, event: str, /, **values: Any) -> None:
         """What an operator may want to know."""
         self.write("info", event, values)
 
-    def warning(self, event: str, **values: Any) -> None:
+    def warning(self, event: str, /, **values: Any) -> None:
         """What an operator should look at, some time."""
         self.write("warning", event, values)
 
-    def error(self, event: str, exc_info: BaseException | None = None, **values: Any) -> None:
+    def error(self, event: str, /, exc_info: BaseException | None = None, **values: Any) -> None:
         """What should not happen; with `exc_info`, its stack follows in the same line, escaped."""
         if exc_info is not None:
             values["error"] = exc_info
             values["stack"] = "".join(traceback.format_exception(exc_info))
         self.write("error", event, values)
 
-    def limited(self, key: str, seconds: float, event: str, **values: Any) -> None:
+    def limited(self, key: str, seconds: float, event: str, /, **values: Any) -> None:
         """A warning at most once in `seconds` for each `key`; the next one tells how many were left out."""
         time_now = time.monotonic()
         last, suppressed = self._limits.get(key, (-seconds, 0))

@@ -21,7 +21,7 @@ def find(package: str, kind: str) -> type[Node]:
     if not _exists(package):
         raise LookupError(f'unknown node "{kind}": there is no Python package "{package}" (see [mesh] package)')
     if not _exists(name):
-        raise LookupError(f'unknown node "{kind}"' + suggest(kind, _modules(package)))
+        raise LookupError(f'unknown node "{kind}"' + suggest(kind, _modules(package), list_all=False))
     module = _import(name)
     found = [
         thing for thing in vars(module).values()
@@ -67,7 +67,7 @@ def _exists(name: str) -> bool:
 
 
 def _modules(package: str) -> list[str]:
-    """Names of modules in the package, for suggestions."""
+    """Names of modules in the package, for suggestions; not all of them are nodes."""
     return [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
 
 

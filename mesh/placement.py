@@ -85,9 +85,9 @@ def _claims(hosts: Mapping[str, Host], spec: ProcessSpec) -> list[_Claim]:
 
 
 def check_ports(report: Report, hosts: Mapping[str, Host], processes: Mapping[str, ProcessSpec]) -> None:
-    """Report ports that two want and ports that do not exist, once per pair of settings that lead to it."""
+    """Report ports that two want and ports that do not exist, once per settings that lead to it."""
     taken: list[_Claim] = []
-    told: set[tuple[str, ...]] = set()
+    told: set[frozenset[tuple[str, str]]] = set()
     for claim in [claim for spec in processes.values() for claim in _claims(hosts, spec)]:
         other = next((earlier for earlier in taken if earlier.clashes(claim)), None)
         taken.append(claim)
@@ -95,12 +95,12 @@ def check_ports(report: Report, hosts: Mapping[str, Host], processes: Mapping[st
             line = report.line(*other.table.split("."), other.key)
             where = f"[{other.table}] line {line}" if line else f"[{other.table}] {other.key}"
             text = f"tcp://{claim.address}:{claim.port} for {claim.who} is taken by {other.who} ({where})"
-            pair: tuple[str, ...] = (claim.table, claim.key, other.table, other.key)
+            settings = frozenset(((claim.table, claim.key), (other.table, other.key)))
         elif claim.port > 65535:
             text = f"{claim.who} would need port {claim.port}, above 65535"
-            pair = (claim.table, claim.key)
+            settings = frozenset(((claim.table, claim.key),))
         else:
             continue
-        if pair not in told:
-            told.add(pair)
+        if settings not in told:
+            told.add(settings)
             report.add(claim.table, claim.key, text)

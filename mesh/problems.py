@@ -38,10 +38,10 @@ class TopologyError(ConfigError):
         return "\n".join([*map(str, self.problems), total])
 
 
-def suggest(wrong: str, known: Iterable[str], *, quote: str = '"{}"', otherwise: str = "known: ") -> str:
-    """What to put behind `unknown …`: the nearest known name, or all of them."""
+def suggest(wrong: str, known: Iterable[str], *, quote: str = '"{}"', list_all: bool = True) -> str:
+    """What to put behind `unknown …`: the nearest known name, else all of them when `list_all`."""
     names = sorted(known)
     near = difflib.get_close_matches(wrong, names, n=1)
     if near:
         return f"; did you mean {quote.format(near[0])}?"
-    return f"; {otherwise}{', '.join(quote.format(name) for name in names)}" if names else ""
+    return f"; known: {', '.join(quote.format(name) for name in names)}" if names and list_all else ""

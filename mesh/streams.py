@@ -112,17 +112,19 @@ class Stream:
         sock = self._sock
         if sock is None:
             return
+        streams = self.streams
         try:
-            data = sock.recv(RECV_BYTES)
+            size = sock.recv_into(streams.buffer)
         except BlockingIOError:
             return
         except OSError:
             self._end("io_error")
             return
-        if not data:
+        if not size:
             self._end("eof")
             return
-        self.heard = self.streams.time
+        data = streams.view[:size].tobytes()
+        self.heard = streams.time
         if self._tls is not None:
             self._tls_received(data)
         else:
@@ -245,6 +247,9 @@ class Streams:
         self.max_buffer = max_buffer  # bytes that may wait for one reader
         self.max_connections = min(max_connections, max(_fd_limit() - RESERVED_FDS, RESERVED_FDS))
         self.open: dict[int, Stream] = {}
+        # One buffer for all reads: recv(65536) would allocate that much each time, which costs more than the read.
+        self.buffer = bytearray(RECV_BYTES)
+        self.view = memoryview(self.buffer)
         self.dirty: list[Stream] = []
         self.time = now()
         self.slow_readers = 0

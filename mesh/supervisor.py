@@ -140,7 +140,7 @@ class Supervisor:
 
     @property
     def stopping(self) -> bool:
-        return self._stopping.is_set()
+        return bool(self._stopping.is_set())
 
     def stop(self, exit_code: int = 0) -> None:
         """Begin to stop; the second time: at once. Safe in signal handlers of gevent."""

@@ -251,8 +251,8 @@ class BrokerNode(Node):
 
     # ---- publications
 
-    def _publication(self, user: str, bodies: bytes) -> None:
-        for item in publications.items(bodies):
+    def _publication(self, user: str, items: list[Any]) -> None:
+        for item in items:
             if item[0] == publications.DELIVER:
                 self._deliver(self.online.get(user, ()), skip=item[1], body=item[2])
             elif item[0] == publications.KICK:

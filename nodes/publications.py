@@ -9,9 +9,6 @@ An item is one of
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgpack
 import msgspec
 
 from packs.pack import VERSION, Pack
@@ -31,9 +28,3 @@ def kick(device_type: int, number: int) -> bytes:
     """An item that kicks out older logins."""
     return _encode((KICK, device_type, number))
 
-
-def items(bodies: bytes) -> Any:
-    """The items of one publication."""
-    unpacker = msgpack.Unpacker(use_list=False, raw=False, max_buffer_size=0)
-    unpacker.feed(bodies)
-    return unpacker

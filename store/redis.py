@@ -82,6 +82,7 @@ class Redis:
         self._scripts = scripts
         self._sock: Any = None
         self._reader = hiredis.Reader()
+        self._buffer = bytearray(RECV_BYTES)  # for all reads: allocating it each time would cost more than the read
         self._unsent: list[_Command] = []  # of this turn, or since the connection was lost
         self._waiting: deque[_Command] = deque()  # sent, oldest first
         self._rest: deque[memoryview] = deque()  # what the kernel has not taken yet
@@ -258,16 +259,16 @@ class Redis:
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(RECV_BYTES)
+            size = self._sock.recv_into(self._buffer)
         except BlockingIOError:
             return
         except OSError as error:
             self._lost(errno.errorcode.get(error.errno or 0, "read failed"))
             return
-        if not data:
+        if not size:
             self._lost("closed by Redis")
             return
-        self._reader.feed(data)
+        self._reader.feed(self._buffer, 0, size)
         gets, waiting = self._reader.gets, self._waiting
         while (reply := gets()) is not False:
             if isinstance(reply, hiredis.ReplyError):
