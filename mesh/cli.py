@@ -74,7 +74,7 @@ def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_up, _add_check, _add_run, _add_keys, _add_status, _add_call, _add_stacks):
         add(subparsers)
-    if not arguments or arguments[0] not in subparsers.choices:
+    if not arguments or arguments[0] not in {*subparsers.choices, "--version"}:
         for entry in metadata.entry_points(group=COMMANDS):
             try:
                 entry.load()(subparsers)
@@ -90,7 +90,8 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help="print the version")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.exit(message=f"{PROGRAM} {metadata.version(PROGRAM)}\n")
+        print(f"{PROGRAM} {metadata.version(PROGRAM)}")
+        parser.exit()
 
 
 # ---- the topology
@@ -202,7 +203,7 @@ def _add_status(subparsers: Subparsers) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    topology = _running(options)
+    topology = _require_running(load_topology(options))
     from mesh import control
 
     return control.status(topology, options.json)
@@ -222,7 +223,7 @@ def _call(options: argparse.Namespace) -> int:
     service, dot, method = options.method.partition(".")
     if not (service and dot and method):
         raise ConfigError(f"expected SERVICE.METHOD, got {options.method}")
-    topology = _running(options)
+    topology = _require_running(load_topology(options))
     from mesh import control
 
     return control.call_command(topology, options.method, [_json(text) for text in options.arguments], options.timeout)
@@ -244,20 +245,22 @@ def _add_stacks(subparsers: Subparsers) -> None:
 
 
 def _stacks(options: argparse.Namespace) -> int:
-    topology = _running(options)
+    topology = load_topology(options)
     if options.process not in topology.processes:
         raise ConfigError(f'no process "{options.process}"; there are: {", ".join(topology.processes)}')
+    _require_running(topology)
     from mesh import control
 
     return control.stacks(topology, options.process)
 
 
-def _running(options: argparse.Namespace) -> Topology:
-    """The topology of a mesh to connect to. What this client logs of its links is left out."""
-    topology = load_topology(options)
-    from mesh.directories import check_run_dir
+def _require_running(topology: Topology) -> Topology:
+    """Raise `MeshError` when nothing of it can be running. What this client logs of its links is left out from now on."""
+    from mesh import directories
     from mesh.log import configure
 
     configure(PROGRAM, "error")
-    check_run_dir(topology)
+    directories.check_run_dir(topology)
+    if not topology.secure and not directories.nodes_running(topology.run_dir):
+        raise MeshError(f"nothing runs with data in {topology.data_dir}: start it with `{PROGRAM} up`, or see --data")
     return topology

@@ -80,7 +80,7 @@ class Method:
         self._signature = signature.replace(parameters=parameters)
         where = f"{contract_name}.{self.name}"
         if any(p.kind is not p.POSITIONAL_OR_KEYWORD for p in parameters):
-            raise ConfigError(f"{where}: arguments of a contract are plain: no *, no /, no ** (they travel as an array)")
+            raise ConfigError(f"{where}: arguments of a contract are plain: no *, / or ** (they travel as an array)")
         try:
             hints = typing.get_type_hints(function)
         except NameError as error:
@@ -223,4 +223,4 @@ def start(
     Hot paths call `BoundMethod.caller.start` themselves with a ready tuple.
     """
     bound: BoundMethod = method  # type: ignore[assignment]
-    bound.caller.start(bound.service, bound.method, bound.method.bind(args, kwargs), done)  # type: ignore[arg-type]
+    bound.caller.start(bound.service, bound.method, bound.method.bind(args, kwargs), done)

@@ -122,7 +122,8 @@ class Client:
         hello = encode((HELLO, self._name, self._start, VERSION, "serving", {}))
         key = topology.hosts[spec.host].public_key.encode() if topology.secure else None
         endpoint = topology.rpc_endpoint(self._near(process), process)
-        peer = Peer(process, endpoint, key, self._sockets, hello, (self._name, self._start), self._calls, self._log, 60.0)
+        me = (self._name, self._start)
+        peer = Peer(process, endpoint, key, self._sockets, hello, me, self._calls, self._log, lost_after=60.0)
         instance = Instance(process, peer)
         peer.instances.append(instance)
         entry.pool.instances.append(instance)

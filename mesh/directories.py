@@ -94,14 +94,21 @@ def claim(data_dir: Path) -> int:
     return lock
 
 
+def nodes_running(run_dir: Path) -> bool:
+    """Whether node processes run on this host."""
+    return _held(run_dir / ALIVE)
+
+
 def still_running(run_dir: Path) -> bool:
     """Whether node processes or daemons of an earlier launcher have not ended yet."""
-    return any(_held(run_dir / name) for name in (ALIVE, DAEMONS))
+    return _held(run_dir / ALIVE) or _held(run_dir / DAEMONS)
 
 
 def _held(path: Path) -> bool:
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
     except OSError as error:
         raise ConfigError(f"cannot open {path}: {error.strerror}") from None
     try:

@@ -1,17 +1,17 @@
 """Publish and subscribe between processes, with presence: a subscription says that somebody is there.
 
-A publication is one frame: topic, NUL, one letter, body. Topics are text without NUL, so no topic is a prefix of another.
+A publication is one frame: topic, NUL, one letter, body. Topics are text without NUL, so none is a prefix of another.
     topic NUL "m" [item, ...]                        publications of this turn
     topic NUL "c" [process]                          confirmation: this publisher has seen the subscription
     "!"   NUL "b" [process, start, beacons, lossy]   beacon, every second
     "~p#s" NUL "k" [process, start, lossy]           answer to the marker of subscriber process p, start s
 
 Losses. PUB/SUB loses without a word when a link is cut or a pipe is full. Each such loss becomes a *link event* at the
-subscriber: a marker answered again (the link was re-made), a new start id, a gap in the beacons, or a raised lossy count.
+subscriber: a marker answered again (the link was re-made), a new start id, a gap in the beacons, a raised lossy count.
 The node that hears it must treat what it got from that publisher as incomplete.
 
-Start. A subscriber's marker sorts after all its topics and is subscribed last, so when a publisher has seen the marker it
-has seen them all (a SUB resends in sorted order). Until it has the markers of all subscriber processes, or waited
+Start. A subscriber's marker sorts after all its topics and is subscribed last, so when a publisher has seen the marker
+it has seen them all (a SUB resends in sorted order). Until it has the markers of all subscriber processes, or waited
 `MARKER_SECONDS` for one, a publisher does not know who is absent (`complete` is False).
 
 Publisher and subscriber of one process hand publications over directly, in the same loop turn.

@@ -26,7 +26,7 @@ When the instance lives in the same process, steps 2 to 4 are a function call.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import gevent
@@ -41,6 +41,7 @@ from mesh.stats import Stats
 
 if TYPE_CHECKING:
     from mesh.process import Process
+    from mesh.topology import Topology
 
 C = TypeVar("C")
 BatchHandler = Callable[[Any, Sequence[Incoming]], None]
@@ -124,6 +125,11 @@ class Node:
     def describe(self) -> dict[str, Any]:
         """What `status` shows of this node, for example where it listens."""
         return {}
+
+    @classmethod
+    def check(cls, topology: Topology) -> Iterable[tuple[str, str, str]]:
+        """Problems that only show between tables, as (table, key, text); `imesh check` reports them with the rest."""
+        return ()
 
     @classmethod
     def banner(cls, settings: Any) -> list[str]:

@@ -1,8 +1,8 @@
 """The link to one peer process: its DEALER, HELLO and heartbeat, and what is sent to it in this loop turn.
 
-Liveness belongs to the link, never to the call. A link is up from the peer's answer to HELLO until its transport breaks,
-it refuses a send, or it has been silent for `lost_after` seconds; half of that time without a sound, new calls go
-elsewhere. While down, HELLO is tried at each beat; nothing else is sent.
+Liveness belongs to the link, never to the call. A link is up from the peer's answer to HELLO until its transport
+breaks, it refuses a send, or it has been silent for `lost_after` seconds; after half of that time new calls go
+elsewhere. While it is down, HELLO is tried at each beat; nothing else is sent.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Peer:
     local = False
 
     def __init__(
-        self, process: str, endpoint: str, server_key: bytes | None, sockets: Sockets, hello: bytes, me: tuple[str, str],
-        calls: Calls, log: Log, lost_after: float,
+        self, process: str, endpoint: str, server_key: bytes | None, sockets: Sockets, hello: bytes,
+        me: tuple[str, str], calls: Calls, log: Log, lost_after: float,
     ) -> None:  # fmt: skip
         self.process = process
         self.endpoint = endpoint

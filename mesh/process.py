@@ -1,7 +1,7 @@
 """One process of the mesh: its nodes, its links, and its life from start to drain.
 
-Life: build nodes and links -> `start` of each node -> wait for publishers -> serving -> (SIGTERM, or the launcher is gone)
--> draining: peers are told, nodes close their doors and finish -> links close -> exit.
+Life: build nodes and links -> `start` of each node -> wait for publishers -> serving -> (SIGTERM, or the launcher is
+gone) -> draining: peers are told, nodes close their doors and finish -> links close -> exit.
 Exit codes: 0 drained, 1 failed, 2 the topology cannot work.
 """
 
@@ -89,8 +89,9 @@ class Process:
             subscriber_processes=frozenset(self._processes_with("subscribes")),
         )  # fmt: skip
         self.server = Server(
-            self.sockets, rpc_binds, self.dispatcher, self._hello, lambda: self.state, self._host_of, self.stats, self.log
-        )
+            self.sockets, rpc_binds, self.dispatcher, self._hello, lambda: self.state, self._host_of, self.stats,
+            self.log,
+        )  # fmt: skip
         for kind in self.spec.nodes:
             self._add_node(kind, topology.node_class(kind)(self, kind, topology.settings(kind)))
         self._add_node(CONTROL, ControlNode(self, CONTROL, None))
@@ -117,7 +118,7 @@ class Process:
             self._methods[f"{kind}.{name}"] = method.fingerprint
 
     def proxy(self, contract_class: type, service: str, needed_by: str | None) -> Proxy | None:
-        """A proxy for `service`; without an instance in the topology: None, or `ConfigError` when `needed_by` a node."""
+        """A proxy for `service`. Where the topology has none: None, or `ConfigError` when `needed_by` a node."""
         if not self.topology.instances(service):
             if needed_by is None:
                 return None

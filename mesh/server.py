@@ -1,4 +1,4 @@
-"""The answering side of links: the ROUTER of this process, who is connected to it, and what is sent back in this turn."""
+"""The answering side of links: the ROUTER of this process, who is connected, and what is sent back in this turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mesh.wire import CAST, HELLO, PING, PONG, REQUEST, encode, join, split
 
 
 class Server:
-    """Takes requests, casts, pings and hellos of peers. With CURVE, a peer is heard once it said HELLO from its host."""
+    """Takes requests, casts, pings and hellos of peers. With CURVE, a peer must first say HELLO from its own host."""
 
     def __init__(
         self, sockets: Sockets, binds: list[str], dispatcher: Dispatcher, hello: Callable[[], bytes],

@@ -1,9 +1,9 @@
 """Many client connections on one loop: accept, read, collect writes, cut those that do not read. No greenlet each.
 
-All sockets are in one epoll object of our own, whose FD is watched by one gevent watcher: 6 µs per message in and out at
-one message per wake-up, 1 µs at eight, half a KiB per idle connection (`docs/performance.md`). What is written in one
-loop turn leaves in one send per connection. Nothing ever waits for a slow reader: its buffer is bounded, and over the
-bound it is cut.
+All sockets are in one epoll object of our own, whose FD is watched by one gevent watcher: 6 µs per message in and out
+at one message per wake-up, 1 µs at eight, half a KiB per idle connection (`docs/performance.md`). What is written in
+one loop turn leaves in one send per connection. Nothing ever waits for a slow reader: its buffer is bounded, and over
+the bound it is cut.
 
 A protocol derives from `Stream` and overrides `received` and `lost`.
 """
@@ -260,8 +260,9 @@ class Streams:
         self._listeners: list[Listener] = []
 
     def listen(
-        self, address: tuple[str, int], make: Callable[[Streams, RawSocket, str], Stream], tls: ssl.SSLContext | None = None
-    ) -> tuple[str, int]:
+        self, address: tuple[str, int], make: Callable[[Streams, RawSocket, str], Stream],
+        tls: ssl.SSLContext | None = None,
+    ) -> tuple[str, int]:  # fmt: skip
         """Accept connections on `address` (port 0: any); returns where. Raises `ConfigError`."""
         listener = Listener(self, address, make, tls)
         self._listeners.append(listener)

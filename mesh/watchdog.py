@@ -1,6 +1,6 @@
 """Notices when something blocks the loop, and says what: a native thread watches a timestamp that the loop renews.
 
-All other greenlets wait while one blocks; a blocked loop of `lost_after` seconds looks like a dead process to its peers.
+All other greenlets wait while one blocks; to its peers, a loop blocked for `lost_after` seconds is a dead process.
 """
 
 from __future__ import annotations

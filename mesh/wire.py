@@ -14,7 +14,7 @@ a time of day. A message that does not decode is counted and dropped whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
@@ -67,6 +67,6 @@ def _message(parts: list[bytes]) -> bytes:
     return _array(len(parts)) + b"".join(parts)
 
 
-_array = msgpack.Packer().pack_array_header
+_array: Callable[[int], bytes] = msgpack.Packer().pack_array_header
 
 PING_MESSAGE = _message([_encode((PING,))])

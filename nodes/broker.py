@@ -1,15 +1,15 @@
 """The broker node: client connections. It knows who is connected, routes packs to nodes, and decodes no payload beyond
 its routing key.
 
-The way of a request: `Client.received` -> `_request` -> the owner node by the table of pack types (messages in lanes, so
-that those of one connection to one session keep their order) -> `_answered` -> one response, always.
+The way of a request: `Client.received` -> `_request` -> the owner node by the table of pack types (messages in lanes,
+so that those of one connection to one session keep their order) -> `_answered` -> one response, always.
 The way of a publication: `_publication` -> every connection of the user in this process, encoded once per codec.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,12 +20,13 @@ from mesh.errors import CallError, ConfigError, Overloaded, RemoteError
 from mesh.loop import Every, now
 from mesh.node import Node
 from mesh.streams import Streams
+from mesh.topology import Topology
 from nodes import publications
 from nodes.auth import AuthSettings
 from nodes.client import Client
 from nodes.contracts import Packs, Request, User
 from nodes.login import Logins
-from nodes.settings import BrokerSettings, parse_listen
+from nodes.settings import BrokerSettings, is_loopback, parse_listen
 from packs.codec import JSON, MSGPACK, encode_error, encode_payload
 from packs.codes import Code
 from packs.connection import CloseReason
@@ -123,6 +124,17 @@ class BrokerNode(Node):
         return {**self._endpoints, "connections": len(self.streams.open), "users": len(self.online)}
 
     @classmethod
+    def check(cls, topology: Topology) -> Iterator[tuple[str, str, str]]:
+        if topology.section("auth").mode != "open":
+            return
+        settings: BrokerSettings = topology.settings("broker")
+        for key in ("listen", "tls_listen"):
+            value = getattr(settings, key)
+            if value and not is_loopback(parse_listen(value)[0]):
+                text = f'{value} can be reached from outside, and [auth] mode = "open" lets anybody in as anybody'
+                yield "node.broker", key, text
+
+    @classmethod
     def banner(cls, settings: Any) -> list[str]:
         return [f"clients connect to {settings.listen} (TCP)"]
 
@@ -173,7 +185,8 @@ class BrokerNode(Node):
             return
         settings: BrokerSettings = self.settings
         if client.unanswered >= settings.max_unanswered:
-            self.refuse(client, pack, Code.REFUSED, f"{settings.max_unanswered} requests are unanswered", RETRY_AFTER_MS)
+            text = f"{settings.max_unanswered} requests are unanswered"
+            self.refuse(client, pack, Code.REFUSED, text, RETRY_AFTER_MS)
             return
         try:
             payload = client.canonical(pack, settings.max_frame)

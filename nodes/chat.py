@@ -91,7 +91,8 @@ class ChatNode(PackNode):
             item.refuse(Code.MSG_TOO_SHORT)
         else:
             session = single_session(user, message.to)
-            if message.session_id and message.session_id != session and canonical_session(message.session_id) != session:
+            given = message.session_id
+            if given and given != session and canonical_session(given) != session:
                 item.refuse(Code.PARAM, "sessionId does not belong to from and to")
                 return None
             message.session_id, message.sender, message.status = session, user, 0

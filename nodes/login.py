@@ -1,6 +1,6 @@
 """How a connection of the broker becomes a user's, and ceases to be.
 
-    LOGIN -> form (20) -> user.login (21, 24, 7) -> subscribe the user's topic at every publisher, wait for confirmations
+    LOGIN -> form (20) -> user.login (21, 24, 7) -> subscribe the user's topic at every publisher, wait for them
     -> user.enter: a number; older logins of the device type are kicked out -> answer
 
 The topic is subscribed before the number is given, so that the kick of any later login reaches this broker. From the

@@ -8,8 +8,8 @@
         def _members(self, item: Item) -> Payload: ...        # in a greenlet; its result is the answer
 
 A handler gets the payload decoded and complete. A refusal is an `AppError(code, text)`: raised by a plain handler, or
-given to `Item.refuse`. It becomes the response of that type with only `errorCode` set, so an answer always has the right
-type and there is exactly one. A store that does not answer becomes a `Timeout` of the call: the outcome is unknown, the
+given to `Item.refuse`. It becomes the response of that type with only `errorCode` set, so an answer always has the
+right type and there is exactly one. A store that does not answer becomes a `Timeout` of the call: the outcome is unknown, the
 broker answers 6, and what waits behind it in its lane fails too.
 """
 

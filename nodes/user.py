@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from nodes import hot, publications
 from nodes.auth import AuthSettings, Passwords, Tokens
 from nodes.contracts import Login, User
 from nodes.limits import Buckets
+from nodes.settings import is_loopback
 from packs.codes import Code
 from packs.ids import is_user_id
 from store.errors import StoreError
@@ -58,7 +58,7 @@ class UserNode(Node, User):
 
     def _check_tries(self, login: Login) -> None:
         wait = self._by_account.wait(login.client_id)
-        if not _is_loopback(login.address):
+        if not is_loopback(login.address):
             wait = max(wait, self._by_address.wait(login.address))
         if wait > 0:
             self.stats.counts["logins.throttled"] += 1
@@ -66,7 +66,7 @@ class UserNode(Node, User):
 
     def _failed(self, login: Login) -> AppError:
         self._by_account.take(login.client_id)
-        if not _is_loopback(login.address):
+        if not is_loopback(login.address):
             self._by_address.take(login.address)
         self.stats.counts["logins.failed"] += 1
         return AppError(Code.CONN_CREDENTIALS, "wrong user name or password")
@@ -135,9 +135,3 @@ def _completion(call: Incoming) -> Any:
 
     return done
 
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

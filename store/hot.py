@@ -55,8 +55,8 @@ class HotStore:
                 _, found = self.writes.ask("CONFIG", "GET", name)
             except (StoreRefused, ValueError):
                 raise ConfigError(
-                    "[store] redis: CONFIG GET is forbidden; check appendonly, appendfsync and maxmemory-policy by hand "
-                    "and set durability_checked_by_operator = true"
+                    "[store] redis: CONFIG GET is forbidden; check appendonly, appendfsync and maxmemory-policy by "
+                    "hand and set durability_checked_by_operator = true"
                 ) from None
             if found.decode() != value and not (name == "appendfsync" and found == b"always"):
                 wrong.append(f"CONFIG SET {name} {value}  (it is {found.decode()})")

@@ -1,5 +1,5 @@
-"""A Redis client for the hub: commands of all greenlets and handlers leave in one write per loop turn, and their replies
-are matched in order by one hiredis reader (12 times less CPU than redis-py per command; `docs/performance.md`).
+"""A Redis client for the hub: commands of all greenlets and handlers leave in one write per loop turn, and their
+replies are matched in order by one hiredis reader (12 times less CPU than redis-py per command; `docs/performance.md`).
 
 A lost connection leaves what was under way unknown. Every command sent here must therefore be harmless when run twice.
 Then a new connection either gets all of it again, in order and before anything newer, or, when the oldest is past its
@@ -60,7 +60,8 @@ def parse_url(url: str) -> Address:
     if parts.scheme != "redis" or not parts.hostname:
         raise ValueError("expected redis://host[:port][/db] or unix:///path")
     db = int(parts.path.strip("/") or 0)
-    return Address("", parts.hostname, parts.port or 6379, unquote(parts.username or ""), unquote(parts.password or ""), db)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return Address("", parts.hostname, parts.port or 6379, user, password, db)
 
 
 class _Command:
@@ -268,7 +269,7 @@ class Redis:
         if not size:
             self._lost("closed by Redis")
             return
-        self._reader.feed(self._buffer, 0, size)
+        self._reader.feed(self._buffer, 0, size)  # type: ignore[arg-type]  # takes any buffer
         gets, waiting = self._reader.gets, self._waiting
         while (reply := gets()) is not False:
             if isinstance(reply, hiredis.ReplyError):

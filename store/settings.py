@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from mesh.daemon import Daemon
 
+from mesh.daemon import Daemon
 from store import embedded
 from store.redis import Address, parse_url
 

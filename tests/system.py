@@ -52,7 +52,7 @@ class System:
         self.data = directory / "data"
         self.topology = directory / "topology.toml"
         self.topology.write_text(text)
-        self._log_file = open(directory / "log", "ab")
+        self._log_file = (directory / "log").open("ab")  # closed by `destroy`
         self.launcher: subprocess.Popen[bytes] | None = None
 
     # ---- life

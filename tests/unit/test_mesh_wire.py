@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from mesh.errors import WireError
 from mesh.wire import REQUEST, SPLIT_AT, encode, join, split
 
-items = st.lists(
-    st.tuples(st.just(REQUEST), st.integers(0, 2**60), st.text(max_size=30), st.binary(max_size=100)), min_size=1, max_size=20
-)  # fmt: skip
+requests = st.tuples(st.just(REQUEST), st.integers(0, 2**60), st.text(max_size=30), st.binary(max_size=100))
+items = st.lists(requests, min_size=1, max_size=20)
 
 
 @given(items)
@@ -27,7 +26,10 @@ def test_a_cut_message_is_an_error(sent: list[tuple[object, ...]], data: st.Data
         split(whole[: data.draw(st.integers(0, len(whole) - 1))])
 
 
-@pytest.mark.parametrize("message", [b"", b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xa1a", b"\x90\x90"])
+RUBBISH = [b"", b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xa1a", b"\x90\x90"]
+
+
+@pytest.mark.parametrize("message", RUBBISH)
 def test_rubbish_is_an_error(message: bytes) -> None:
     with pytest.raises(WireError):
         split(message)
