@@ -240,7 +240,7 @@ class Calls:
                 return
         call.done(result, None)
 
-    def reject(self, call_id: int, code: int, name: str, text: str) -> None:
+    def reject(self, call_id: int, code: int, name: str, text: str, retry_after: int = 0) -> None:
         """An error came. On the hub."""
         call = self._take(call_id)
         if call is None:
@@ -248,7 +248,7 @@ class Calls:
             return
         if call.instance is not None and call.instance.troubled and call.instance.succeeded():
             call.service.pool.changed()
-        error: Exception = AppError(code, text) if code else CALL_ERRORS.get(name, RemoteError)(text)
+        error: Exception = AppError(code, text, retry_after) if code else CALL_ERRORS.get(name, RemoteError)(text)
         self._fail(call, error)
 
     def refused(self, call_ids: list[int]) -> None:

@@ -255,7 +255,7 @@ def _stacks(options: argparse.Namespace) -> int:
 
 
 def _require_running(topology: Topology) -> Topology:
-    """Raise `MeshError` when nothing of it can be running. What this client logs of its links is left out from now on."""
+    """Raise `MeshError` when nothing of it can be running. From now on, only errors of this client are logged."""
     from mesh import directories
     from mesh.log import configure
 

@@ -106,13 +106,13 @@ class LocalIncoming(Incoming):
             calls.reject(self._id, *error_fields(error))
 
 
-def error_fields(error: Exception) -> tuple[int, str, str]:
-    """(code, name, text) of an error on the wire."""
+def error_fields(error: Exception) -> tuple[int, str, str, int]:
+    """(code, name, text, retry after ms) of an error on the wire."""
     if isinstance(error, AppError):
-        return error.code, "", error.text
+        return error.code, "", error.text, error.retry_after
     if isinstance(error, CallError):
-        return 0, type(error).__name__, str(error)
-    return 0, "RemoteError", type(error).__name__
+        return 0, type(error).__name__, str(error), 0
+    return 0, "RemoteError", type(error).__name__, 0
 
 
 def encode_error(call_id: int, error: Exception) -> bytes:

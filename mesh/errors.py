@@ -77,14 +77,16 @@ class RemoteError(CallError):
 
 
 class AppError(MeshError):
-    """A refusal on purpose: `code` is the application's number, `text` is for people. Crosses the wire unchanged."""
+    """A refusal on purpose: `code` is the application's number, `text` is for people, `retry_after` says in how many
+    ms it may be different (0: never, or nobody knows). Crosses the wire unchanged."""
 
     ran: ClassVar[Ran] = "yes"
 
-    def __init__(self, code: int, text: str = "") -> None:
+    def __init__(self, code: int, text: str = "", retry_after: int = 0) -> None:
         super().__init__(code, text)
         self.code = code
         self.text = text
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".rstrip()

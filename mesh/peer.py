@@ -135,7 +135,7 @@ class Peer:
         if kind == RESULT:
             self._calls.resolve(item[1], item[2], encoded=True)
         elif kind == ERROR:
-            self._calls.reject(item[1], item[2], item[3], item[4])
+            self._calls.reject(*item[1:])
         elif kind == PONG:
             self._set_state(item[1])
         elif kind == HELLO:

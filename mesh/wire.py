@@ -3,7 +3,7 @@
     HELLO    [0, process, start, version, state, {method: fingerprint}]   first on every link, answered with the same
     REQUEST  [1, id, method, left_ms, again, args]     `again` 1: sent before, the answer was lost with its instance
     RESULT   [2, id, result]
-    ERROR    [3, id, code, name, text]                 code > 0: AppError; else `name` is a CallError
+    ERROR    [3, id, code, name, text, retry_after]    code > 0: AppError; else `name` is a CallError
     CAST     [4, method, args]                         no answer
     PING     [5]                                       answered by PONG [6, state]
 

@@ -1,8 +1,8 @@
 """Who may log in: the table [auth], tokens, and passwords.
 
 Tokens are JWTs signed with HMAC-SHA256 by the integrator's backend, which shares the secret: `sub` is the user id,
-`exp` is required. The algorithm is fixed here and never read from the token. Passwords are argon2id hashes; hashing takes
-tens of milliseconds of CPU, so it runs in native threads, a bounded number at a time.
+`exp` is required. The algorithm is fixed here and never read from the token. Passwords are argon2id hashes; hashing
+takes tens of milliseconds of CPU, so it runs in native threads, a bounded number at a time.
 """
 
 from __future__ import annotations

@@ -185,8 +185,7 @@ class BrokerNode(Node):
             return
         settings: BrokerSettings = self.settings
         if client.unanswered >= settings.max_unanswered:
-            text = f"{settings.max_unanswered} requests are unanswered"
-            self.refuse(client, pack, Code.REFUSED, text, RETRY_AFTER_MS)
+            self._too_many(client, pack, origin.user)
             return
         try:
             payload = client.canonical(pack, settings.max_frame)
@@ -195,21 +194,33 @@ class BrokerNode(Node):
             self.refuse(client, pack, error.code, error.desc)
             return
         request = Request(pack_type, pack.flags, pack.pack_id, payload)
-        client.unanswered += 1
         handle, ordered = owner
         if pack_type in ORDERED:
             if client.quarantined is not None and self._is_quarantined(client, key, pack):
-                client.unanswered -= 1
                 self.refuse(client, pack, Code.REFUSED, "a message before this one failed", RETRY_AFTER_MS)
                 return
+            client.unanswered += 1
             ordered.caller.start(
                 ordered.service, ordered.method, (key, client.name, origin, request),
                 partial(self._message_answered, client, pack, key),
             )  # fmt: skip
         else:
+            client.unanswered += 1
             handle.caller.start(
                 handle.service, handle.method, (key, origin, request), partial(self._answered, client, pack)
             )
+
+    def _too_many(self, client: Client, pack: Pack, user: str) -> None:
+        """Refuse a request of a client that has too many under way."""
+        if pack.type in ORDERED:
+            try:
+                session = route_key(pack.type, client.canonical(pack, self.settings.max_frame), user)
+            except PayloadError as error:
+                self.refuse(client, pack, error.code, error.desc)
+                return
+            client.quarantine(session, now() + QUARANTINE_SECONDS)
+        text = f"{self.settings.max_unanswered} requests are unanswered"
+        self.refuse(client, pack, Code.REFUSED, text, RETRY_AFTER_MS)
 
     def _own_request(self, client: Client, pack: Pack) -> None:
         if pack.type == PING:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from zlib import crc32
 
 import msgspec
@@ -69,6 +70,7 @@ class ChatNode(PackNode):
         self._store.open()
         self._accounts_only = self.section("auth").mode == "password"
         self._known: set[str] = set()  # accounts that were seen; they are never unmade
+        self._unknown: dict[str, list[Draft]] = {}  # to whom -> drafts that wait for the look-up, in order
 
     @handles(MSG_SINGLE_CHAT, batch=True)
     def _send(self, items: list[Item]) -> None:
@@ -106,26 +108,30 @@ class ChatNode(PackNode):
         return None
 
     def _of_accounts(self, drafts: list[Draft]) -> list[Draft]:
-        """Those to known accounts; the others are looked up first. Look-ups answer in order, so order is kept."""
+        """Those to known accounts; the others wait together, in order, until their account is looked up."""
         ready = []
         for draft in drafts:
             if draft.to in self._known:
                 ready.append(draft)
+            elif draft.to in self._unknown:
+                self._unknown[draft.to].append(draft)
             else:
-                self._store.users.exists(draft.to, self._looked_up(draft))
+                self._unknown[draft.to] = [draft]
+                self._store.users.exists(draft.to, partial(self._looked_up, draft.to))
         return ready
 
-    def _looked_up(self, draft: Draft) -> Callable[[bool | None, Exception | None], None]:
-        def done(exists: bool | None, error: Exception | None) -> None:
+    def _looked_up(self, user: str, exists: bool | None, error: Exception | None) -> None:
+        drafts = self._unknown.pop(user)
+        if exists:
+            self._known.add(user)
+            for i in range(0, len(drafts), BATCH):
+                self._save(drafts[i : i + BATCH])
+            return
+        for draft in drafts:
             if error is not None:
                 draft.item.fail(error)
-            elif exists:
-                self._known.add(draft.to)
-                self._save([draft])
             else:
                 draft.item.refuse(Code.PARAM, "no such user")
-
-        return done
 
     def _save(self, drafts: list[Draft]) -> None:
         def stored(outcomes: Sequence[Stored] | None, error: Exception | None) -> None:

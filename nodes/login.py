@@ -18,13 +18,13 @@ from mesh.errors import AppError, Overloaded
 from nodes import publications
 from nodes.contracts import Login, Origin
 from packs.codec import decode_payload, encode_payload
-from packs.codes import Code, describe
+from packs.codes import Code
 from packs.connection import CloseReason
 from packs.errors import PayloadError
 from packs.flags import ACK
 from packs.ids import is_device_id, is_user_id
-from packs.pack import VERSION, Pack
-from packs.structs import CommonErrorCode, LoginReq, LoginResp
+from packs.pack import Pack
+from packs.structs import LoginReq, LoginResp
 from packs.table import LOGIN
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from nodes.client import Client
 
 DEVICE_TYPES = range(1, 16)
+OVERLOADED_MS = 1000
+"""When a client that met an overloaded system may try again."""
 RECHECK_BATCH = 500
 """Logins asked after at once when publications were lost."""
 SERVER = "imesh/0.1.0"
@@ -142,15 +144,14 @@ class Logins:
 
     def _refused(self, client: Client, attempt: Attempt, error: Exception | None) -> None:
         if isinstance(error, AppError):
-            self._fail(client, attempt.pack, error.code, error.text)
+            self._fail(client, attempt.pack, error.code, error.text, error.retry_after)
         elif isinstance(error, Overloaded):
-            self._fail(client, attempt.pack, Code.REFUSED, "overloaded")
+            self._fail(client, attempt.pack, Code.REFUSED, "overloaded", OVERLOADED_MS)
         else:
             self._fail(client, attempt.pack, Code.UNAVAILABLE)
 
-    def _fail(self, client: Client, pack: Pack, code: int, text: str = "") -> None:
-        response = LoginResp(error_code=CommonErrorCode(code=int(code), desc=text or describe(code)))
-        client.send(Pack(LOGIN, VERSION, pack.flags | ACK, pack.pack_id, encode_payload(response)))
+    def _fail(self, client: Client, pack: Pack, code: int, text: str = "", retry_after: int = 0) -> None:
+        self._broker.refuse(client, pack, code, text, retry_after)
         client.close(CloseReason.LOGIN_FAILED.value)
 
     # ---- the end

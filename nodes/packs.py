@@ -9,8 +9,8 @@
 
 A handler gets the payload decoded and complete. A refusal is an `AppError(code, text)`: raised by a plain handler, or
 given to `Item.refuse`. It becomes the response of that type with only `errorCode` set, so an answer always has the
-right type and there is exactly one. A store that does not answer becomes a `Timeout` of the call: the outcome is unknown, the
-broker answers 6, and what waits behind it in its lane fails too.
+right type and there is exactly one. A store that does not answer becomes a `Timeout` of the call: the outcome is
+unknown, the broker answers 6, and what waits behind it in its lane fails too.
 """
 
 from __future__ import annotations
@@ -70,8 +70,10 @@ class Item:
 
     def fail(self, error: Exception) -> None:
         """Answer with what an exception means. On the hub."""
-        if isinstance(error, (AppError, PayloadError)):
-            self.refuse(error.code, error.text if isinstance(error, AppError) else error.desc)
+        if isinstance(error, AppError):
+            self.refuse(error.code, error.text, error.retry_after)
+        elif isinstance(error, PayloadError):
+            self.refuse(error.code, error.desc)
         elif isinstance(error, StoreRefused):
             self._incoming.fail(Overloaded(str(error)))
         elif isinstance(error, StoreError):

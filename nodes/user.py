@@ -62,7 +62,7 @@ class UserNode(Node, User):
             wait = max(wait, self._by_address.wait(login.address))
         if wait > 0:
             self.stats.counts["logins.throttled"] += 1
-            raise AppError(Code.REFUSED, f"too many tries; try again in {wait:.0f} s")
+            raise AppError(Code.REFUSED, "too many tries", retry_after=int(wait * 1000) + 1)
 
     def _failed(self, login: Login) -> AppError:
         self._by_account.take(login.client_id)

@@ -11,7 +11,7 @@ local dedup_seconds, log_keep_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
-local expiring = {}
+local expiring, broken = {}, {}
 local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
 
 local function number(n) return format('%.0f', n) end
@@ -20,6 +20,8 @@ local function store(i)
   local tag, session, sender, peer = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local field = session .. '\0' .. sender .. '\0' .. ARGV[i + 4]
   local crc, tail = ARGV[i + 5], ARGV[i + 7]
+  -- Nothing may overtake a message of its session that failed.
+  if broken[session] then return 0, 0, 0, 'behind a failed message' end
   local dedup = tag .. ':d:' .. bucket
   local before = call('HGET', dedup, field) or call('HGET', tag .. ':d:' .. (bucket - 1), field)
   if before then
@@ -62,6 +64,7 @@ for i = 5, #ARGV, 8 do
   if not ok then
     n = type(status) == 'table' and status.err or tostring(status)
     status, seq, prev = 0, 0, 0
+    broken[ARGV[i + 1]] = true
   end
   result[at + 1], result[at + 2], result[at + 3], result[at + 4] = status, seq, prev, n
   at = at + 4

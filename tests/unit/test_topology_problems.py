@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh.topology import TopologyError, load
 from tests.unit.topology_kinds import node_package
@@ -233,3 +236,36 @@ def test_problems_of_the_environment(tmp_path: Path) -> None:
         "environment: IMESH_NODE_ALPHA_LIMIT: limit: must be at most 10",
         "environment: IMESH_STORE_SHARDS: shards: expected int, got str",
     ]
+
+
+KEYS = st.sampled_from(
+    [
+        "mesh.name", "mesh.drain", "mesh.stats", "mesh.log_level", "mesh.heartbeat", "process.edge.nodes",
+        "process.edge.count", "process.edge.hosts", "process.edge", "process", "host.a.address", "host.a.port",
+        "host.a.public_key", "host.b.address", "host.a", "host", "node.alpha.limit", "node.alpha.class", "node.alpha",
+        "node", "store.shards", "store", '"".x', "x.y.z",
+    ]
+)  # fmt: skip
+VALUES = st.sampled_from(
+    [
+        "1", "-1", "70000", "1.5", "nan", "true", '""', '"alpha"', '"10.0.0.1"', '"127.0.0.1:65535"', "[]", "[1]",
+        '["alpha"]', "{}", "{ a = {} }", "1979-05-27", '"\\u0000"', "[[]]", '[""]', '["a.b"]',
+    ]
+)  # fmt: skip
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=8))
+def test_whatever_stands_there_is_told_and_never_crashes(statements: dict[str, str]) -> None:
+    # Dotted keys that contradict each other are no TOML, which is told as well.
+    text = 'mesh.package = "topology_test_nodes"\n' + "".join(f"{key} = {value}\n" for key, value in statements.items())
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "t.toml"
+        path.write_text(text)
+        before = list(sys.path)
+        try:
+            load(path, environ={})
+        except TopologyError as error:
+            assert error.problems
+            assert all(problem.line is None or problem.line <= text.count("\n") for problem in error.problems)
+        finally:
+            sys.path[:] = before
