@@ -1,0 +1,241 @@
+"""The coalescing Redis client and the scripts, on a real server that dies, hangs and comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from mesh.loop import post
+from store import redis as client_module
+from store.entries import parse, tail
+from store.errors import StoreRefused, StoreUnavailable
+from store.keys import Keys
+from store.redis import Redis, parse_url, wait_until_ready
+from store.scripts import ALL
+from store.sessions import BLOCKED, CONFLICT, FAILED, NOT_FRIENDS, REPEATED, STORED, Message, Sessions, Stored
+from store.settings import redis_server
+from store.users import Users
+from tests.waiting import wait_until
+
+
+class Server:
+    """A Redis with an append-only file, on a unix socket."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.url = f"unix://{directory}/s"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [redis_server() or "", "--dir", str(self.directory), "--port", "0", "--unixsocket", f"{self.directory}/s"]
+        command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+        if number == signal.SIGKILL:
+            self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    found = Server(tmp_path)
+    found.start()
+    yield found
+    assert found.process is not None
+    found.process.kill()
+    found.process.wait()
+
+
+@pytest.fixture
+def redis(server: Server) -> Iterator[Redis]:
+    made = Redis(parse_url(server.url), ALL)
+    wait_until_ready(made, 10)
+    yield made
+    made.close()
+
+
+def send(redis: Redis, *args: Any) -> list[Any]:
+    """Issue a command from the hub; its outcome appears in the list."""
+    outcome: list[Any] = []
+    post(redis.command, lambda reply, error: outcome.append(error or reply), *args)
+    return outcome
+
+
+def test_replies_are_matched_in_order(redis: Redis) -> None:
+    outcomes = [send(redis, "ECHO", f"{n}") for n in range(500)]
+    wait_until(lambda: all(outcomes), "all replies")
+    assert [o[0] for o in outcomes] == [str(n).encode() for n in range(500)]
+
+
+def test_large_commands_and_replies_pass(redis: Redis) -> None:
+    blob = os.urandom(3_000_000)
+    assert redis.ask("SET", "k", blob) == b"OK"
+    assert redis.ask("GET", "k") == blob
+
+
+def test_an_error_reply_is_of_its_own_command_only(redis: Redis) -> None:
+    good, bad, after = send(redis, "SET", "k", "v"), send(redis, "LPUSH", "k", "x"), send(redis, "GET", "k")
+    wait_until(lambda: good and bad and after, "all replies")
+    assert isinstance(bad[0], StoreRefused) and bad[0].ran == "no"
+    assert after == [b"v"]
+
+
+def test_commands_wait_out_a_restart_and_run_in_order(server: Server, redis: Redis) -> None:
+    server.signal(signal.SIGKILL)
+    outcomes = [send(redis, "RPUSH", "list", n) for n in range(50)]
+    server.start()
+    wait_until(lambda: all(outcomes), "all replies")
+    assert [o[0] for o in outcomes] == list(range(1, 51))
+    assert redis.reconnects == 1
+
+
+def test_a_stopped_redis_fails_everything_at_the_deadline_and_nothing_overtakes(
+    server: Server, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "DEADLINE", 0.5)
+    server.signal(signal.SIGSTOP)
+    first = send(redis, "SET", "a", 1)
+    gevent.sleep(0.3)
+    second = send(redis, "SET", "b", 2)
+    wait_until(lambda: first and second, "both to fail")
+    assert isinstance(first[0], StoreUnavailable) and first[0].ran == "maybe"
+    assert isinstance(second[0], StoreUnavailable)
+    monkeypatch.setattr(client_module, "DEADLINE", 5.0)
+    server.signal(signal.SIGCONT)
+    wait_until_ready(redis, 10)
+    assert redis.ask("SET", "c", 3) == b"OK"
+
+
+def test_flushed_scripts_are_loaded_again(redis: Redis) -> None:
+    sessions = make_sessions(redis)
+    assert [s.status for s in commit(sessions, message("SC_a_b", "a", "1"))] == [STORED]
+    redis.ask("SCRIPT", "FLUSH")
+    assert [s.status for s in commit(sessions, message("SC_a_b", "a", "2"))] == [STORED]
+
+
+# ---- the message script
+
+
+def make_sessions(redis: Redis, **options: int) -> Sessions:
+    return Sessions(redis, redis, Keys(64), **{"dedup_seconds": 3600, "log_seconds": 600, **options})
+
+
+def message(session: str, sender: str, pack_id: str, text: bytes = b"x", peer: str = "", countable: bool = True) -> Message:
+    crc = text.ljust(4, b"\0")[:4]
+    return Message(session, sender, peer, pack_id, crc, countable, tail(14, 4, pack_id, b"\x81\xa1c" + b"\xc4\x01" + text[:1]))
+
+
+def commit(sessions: Sessions, *messages: Message, require_friend: bool = False) -> list[Stored]:
+    outcome: list[Any] = []
+    post(sessions.commit, messages, require_friend, lambda found, error: outcome.append(found or error))
+    wait_until(lambda: outcome, "the commit")
+    assert not isinstance(outcome[0], Exception), outcome[0]
+    return list(outcome[0])
+
+
+def page(sessions: Sessions, session: str, below: int = 0, count: int = 100) -> list[Any]:
+    outcome: list[Any] = []
+    post(sessions.page, session, below, count, lambda found, error: outcome.append((found, error)))
+    wait_until(lambda: outcome, "the page")
+    assert outcome[0][1] is None
+    return list(outcome[0][0])
+
+
+def test_numbers_grow_and_are_chained(redis: Redis) -> None:
+    sessions = make_sessions(redis)
+    found = commit(sessions, *(message("SC_a_b", "a", f"p{n}") for n in range(20)))
+    numbers = [s.seq for s in found]
+    assert numbers == sorted(set(numbers))
+    assert [s.prev for s in found] == [0, *numbers[:-1]]
+    entries = page(sessions, "SC_a_b")
+    assert [(e.seq, e.prev, e.n, e.pack_id) for e in reversed(entries)] == [
+        (s.seq, s.prev, n + 1, f"p{n}") for n, s in enumerate(found)
+    ]
+    assert [e.seq for e in page(sessions, "SC_a_b", numbers[5], 3)] == [numbers[5], numbers[4], numbers[3]]
+
+
+def test_a_repeat_gets_the_first_numbers_and_other_content_is_a_conflict(redis: Redis) -> None:
+    sessions = make_sessions(redis)
+    first, other = commit(sessions, message("SC_a_b", "a", "p", b"one"), message("SC_a_b", "b", "p", b"two"))
+    assert (first.status, other.status) == (STORED, STORED)  # the scope is (session, sender)
+    again, conflict = commit(sessions, message("SC_a_b", "a", "p", b"one"), message("SC_a_b", "a", "p", b"new"))
+    assert again == Stored(REPEATED, first.seq, first.prev, "")
+    assert conflict.status == CONFLICT
+    assert len(page(sessions, "SC_a_b")) == 2
+
+
+def test_relations_are_checked_in_the_script(redis: Redis) -> None:
+    sessions = make_sessions(redis)
+    meta = Keys(64).meta("SC_a_b")
+    assert commit(sessions, message("SC_a_b", "a", "1", peer="b"), require_friend=True)[0].status == NOT_FRIENDS
+    redis.ask("HSET", meta, "f:a", "1")
+    assert commit(sessions, message("SC_a_b", "a", "2", peer="b"), require_friend=True)[0].status == STORED
+    redis.ask("HSET", meta, "b:b", "1")
+    assert commit(sessions, message("SC_a_b", "a", "3", peer="b"))[0].status == BLOCKED
+    assert commit(sessions, message("SC_a_b", "b", "4", peer="a"))[0].status == STORED
+
+
+def test_a_message_that_fails_is_not_overtaken_and_others_are_left_alone(redis: Redis) -> None:
+    sessions = make_sessions(redis)
+    redis.ask("SET", Keys(64).history("SC_a_b"), "not a sorted set")
+    found = commit(
+        sessions, message("SC_a_b", "a", "1"), message("SC_c_d", "c", "1"), message("SC_a_b", "a", "2")
+    )  # fmt: skip
+    assert [s.status for s in found] == [FAILED, STORED, FAILED]
+    assert "WRONGTYPE" in found[0].text and "behind" in found[2].text
+
+
+def test_numbers_stay_above_what_was_seen_even_when_the_data_are_gone(redis: Redis) -> None:
+    sessions = make_sessions(redis)
+    far = commit(sessions, message("SC_a_b", "a", "1"))[0].seq + 10**12
+    sessions._floor = far
+    redis.ask("FLUSHALL")
+    assert commit(sessions, message("SC_a_b", "a", "2"))[0].seq == far
+    assert commit(sessions, message("SC_a_b", "a", "3"))[0].seq == far + 1
+
+
+def test_every_row_is_in_the_log_of_its_shard(redis: Redis) -> None:
+    sessions = make_sessions(redis)
+    stored = commit(sessions, message("SC_a_b", "a", "1"), message("SC_a_b", "a", "2"))
+    log = redis.ask("XRANGE", f"{Keys(64).session_tag('SC_a_b')}:log", "-", "+")
+    assert [(fields[1], parse(fields[3]).seq) for _, fields in log] == [(b"SC_a_b", s.seq) for s in stored]
+
+
+def test_keys_that_must_expire_do(redis: Redis) -> None:
+    commit(make_sessions(redis), message("SC_a_b", "a", "1"))
+    (dedup,) = redis.ask("KEYS", "*:d:*")
+    assert 3600 < redis.ask("TTL", dedup) <= 7200
+
+
+def test_login_numbers_grow(redis: Redis) -> None:
+    users = Users(redis, redis, Keys(64))
+    outcome: list[Any] = []
+    for _ in range(3):
+        post(users.enter, [("alice", 1), ("alice", 1), ("bob", 2)], lambda n, e: outcome.append(n))
+    wait_until(lambda: len(outcome) == 3, "the logins")
+    numbers = [n for found in outcome for n in found[:2]]
+    assert numbers == sorted(set(numbers))
+    newest: list[Any] = []
+    post(users.numbers, [("alice", 1), ("bob", 2), ("carl", 1)], lambda n, e: newest.append(n))
+    wait_until(lambda: newest, "the newest numbers")
+    assert newest[0] == [numbers[-1], outcome[-1][2], 0]
+
+
+@pytest.mark.parametrize("url", ["http://x", "redis://", "redis", "rediss://h"])
+def test_bad_urls_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        parse_url(url)
+
+
+def test_passwords_do_not_show() -> None:
+    assert "secret" not in repr(parse_url("redis://user:secret@db:6380/2"))
+    assert parse_url("redis://user:secret@db:6380/2")[1:] == ("db", 6380, "user", "secret", 2)

@@ -1,0 +1,33 @@
+"""Who blocks the loop is named."""
+
+from __future__ import annotations
+
+import time as patched_time
+from typing import Any
+
+import pytest
+from gevent import monkey
+
+from mesh.log import get_log
+from mesh.watchdog import Watchdog
+from tests.waiting import wait_until
+
+really_sleep = monkey.get_original("time", "sleep")
+
+
+def guilty_function() -> None:
+    really_sleep(0.6)  # blocks the thread, not only this greenlet
+
+
+def test_a_blocked_loop_is_logged_with_the_stack_of_who_blocks_it(capfd: pytest.CaptureFixture[str]) -> None:
+    watchdog = Watchdog(get_log("test"), blocked_after=0.2)
+    try:
+        patched_time.sleep(0.1)
+        guilty_function()
+        wait_until(lambda: watchdog.worst() > 0.3, "the lag to be measured")
+        lines: list[Any] = [line for line in capfd.readouterr().err.splitlines() if "the loop is blocked" in line]
+        assert len(lines) == 1
+        assert "guilty_function" in lines[0]
+        assert watchdog.blocked == 1
+    finally:
+        watchdog.stop()
