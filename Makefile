@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench docs clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ bench: $(VENV)/.bench  ## measure the hot paths on this machine
 	$(BIN)/python -m bench.rpc
 	$(BIN)/python -m bench.fanout
 	$(BIN)/python -m bench.chat
+
+docs: $(VENV)/.ready  ## rewrite the tables of the docs from the code
+	$(BIN)/python docs/reference.py
 
 clean:  ## remove the virtual environment and caches (data stay)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

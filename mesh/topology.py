@@ -58,12 +58,12 @@ class MeshSettings(msgspec.Struct, frozen=True):
     def problems(self) -> Iterator[tuple[str, str]]:
         if not all(part.isidentifier() for part in self.package.split(".")):
             yield "package", f'expected the name of a Python package, got "{self.package}"'
-        if self.heartbeat <= 0:
-            yield "heartbeat", "must be above 0"
-        if self.lost_after < 2 * self.heartbeat:
-            yield "lost_after", f"must be at least two heartbeats ({2 * self.heartbeat:g})"
-        if self.drain < 0:
-            yield "drain", "must not be below 0"
+        if not 0.01 <= self.heartbeat <= 60:  # written so that nan is refused
+            yield "heartbeat", "must be from 0.01 to 60"
+        elif not 2 * self.heartbeat <= self.lost_after <= 3600:
+            yield "lost_after", f"must be from two heartbeats ({2 * self.heartbeat:g}) to 3600"
+        if not 0 <= self.drain <= 3600:
+            yield "drain", "must be from 0 to 3600"
         if self.log_level not in LOG_LEVELS:
             yield "log_level", f'unknown level "{self.log_level}"' + suggest(self.log_level, LOG_LEVELS)
         try:

@@ -49,12 +49,16 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         '[process.edge]\nnodes = ["alpha", "alpha"]\ncount = 0\n[node.alpha]\nlimit = 11\n',
         [
             't.toml:3: [mesh] log_level: unknown level "warn"; did you mean "warning"?',
-            "t.toml:4: [mesh] lost_after: must be at least two heartbeats (1)",
+            "t.toml:4: [mesh] lost_after: must be from two heartbeats (1) to 3600",
             't.toml:5: [mesh] stats: expected "IPv4:port" or "", got "7190"',
             't.toml:7: [process.edge] nodes: "alpha" stands there twice',
             "t.toml:8: [process.edge] count: must be from 1 to 256",
             "t.toml:10: [node.alpha] limit: must be at most 10",
         ],
+    ),
+    "no numbers": (
+        MESH + 'heartbeat = nan\ndrain = inf\n[process.edge]\nnodes = ["alpha"]\n',
+        ["t.toml:3: [mesh] heartbeat: must be from 0.01 to 60", "t.toml:4: [mesh] drain: must be from 0 to 3600"],
     ),
     "missing keys": (
         MESH
