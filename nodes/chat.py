@@ -14,7 +14,7 @@ from nodes.auth import AuthSettings
 from nodes.packs import Item, PackNode, handles
 from packs.codes import Code, describe
 from packs.flags import COUNTER, DUP, HIGH_PRIORITY
-from packs.ids import canonical_session, is_user_id, single_session
+from packs.ids import canonical_session
 from packs.message import stored_payload, with_numbers
 from packs.structs import SUCCESS, CommonErrorCode, MsgAck
 from packs.table import MSG_SINGLE_CHAT
@@ -85,15 +85,12 @@ class ChatNode(PackNode):
         message, user, request = item.message, item.origin.user, item.request
         if message.sender and message.sender != user:
             item.refuse(Code.CONN_DENIED, "from is not you")
-        elif not is_user_id(message.to):
-            item.refuse(Code.PARAM, "to is no user id")
         elif len(request.payload) > self.settings.max_payload:
             item.refuse(Code.MSG_TOO_LONG)
         elif not message.content:
             item.refuse(Code.MSG_TOO_SHORT)
         else:
-            session = single_session(user, message.to)
-            given = message.session_id
+            session, given = item.key, message.session_id
             if given and given != session and canonical_session(given) != session:
                 item.refuse(Code.PARAM, "sessionId does not belong to from and to")
                 return None

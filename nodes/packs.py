@@ -15,7 +15,7 @@ unknown, the broker answers 6, and what waits behind it in its lane fails too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from mesh.dispatch import Incoming
@@ -47,10 +47,11 @@ def handles(pack_type: int, *, batch: bool = False) -> Callable[[F], F]:
 class Item:
     """One request of a client, to be answered once."""
 
-    __slots__ = ("_incoming", "message", "origin", "request")
+    __slots__ = ("_incoming", "key", "message", "origin", "request")
 
-    def __init__(self, incoming: Incoming, origin: Origin, request: Request, message: Any) -> None:
+    def __init__(self, incoming: Incoming, key: str, origin: Origin, request: Request, message: Any) -> None:
         self._incoming = incoming
+        self.key = key  # what it was routed by: for messages the canonical session
         self.origin = origin
         self.request = request
         self.message = message  # the decoded payload
@@ -100,15 +101,15 @@ class PackNode(Node, Packs):
 
     @batch(Packs.handle)
     def _handle(self, calls: Sequence[Incoming]) -> None:
-        self._dispatch([(c, c.args[1], c.args[2]) for c in calls])
+        self._dispatch((c, *c.args) for c in calls)
 
     @batch(Packs.ordered)
     def _ordered(self, calls: Sequence[Incoming]) -> None:
-        self._dispatch([(c, c.args[2], c.args[3]) for c in calls])
+        self._dispatch((c, key, origin, request) for c in calls for key, _, origin, request in (c.args,))
 
-    def _dispatch(self, calls: list[tuple[Incoming, Origin, Request]]) -> None:
+    def _dispatch(self, calls: Iterable[tuple[Incoming, str, Origin, Request]]) -> None:
         batches: dict[str, list[Item]] = {}
-        for incoming, origin, request in calls:
+        for incoming, key, origin, request in calls:
             found = self._handlers.get(request.type)
             if found is None:
                 incoming.reply(encode_error(request.type, Code.PROTOCOL))
@@ -120,7 +121,7 @@ class PackNode(Node, Packs):
             except PayloadError as error:
                 incoming.reply(encode_error(request.type, error.code, error.desc))
                 continue
-            item = Item(incoming, origin, request, message)
+            item = Item(incoming, key, origin, request, message)
             name, as_batch = found
             if as_batch:
                 batches.setdefault(name, []).append(item)
