@@ -251,13 +251,14 @@ class Calls:
         error: Exception = AppError(code, text, retry_after) if code else CALL_ERRORS.get(name, RemoteError)(text)
         self._fail(call, error)
 
-    def refused(self, call_ids: list[int]) -> None:
-        """The link could not take these calls: they surely did not run, so another instance may."""
+    def refused(self, call_ids: list[int], instances: list[Instance]) -> None:
+        """The link to `instances` could not take these calls: they surely did not run, so another instance may."""
         time = now()
         for call_id in call_ids:
             call = self._pending.get(call_id)
-            if call is None or call.instance is None:
+            if call is None or call.instance not in instances:
                 continue
+            assert call.instance is not None
             call.instance.outstanding -= 1
             call.instance = None
             call.sent = False

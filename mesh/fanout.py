@@ -238,12 +238,13 @@ class Fanout:
         waiting = self._unconfirmed.get(key)
         if waiting is None:
             return
-        for join in waiting.pop(process, ()):
+        joins = waiting.pop(process, ())
+        if not waiting:
+            del self._unconfirmed[key]  # before the completions, which may subscribe and unsubscribe
+        for join in joins:
             join.missing -= 1
             if join.missing == 0:
                 self._joined(join)
-        if not waiting:
-            del self._unconfirmed[key]
 
     def _joined(self, join: _Join) -> None:
         if join.done is not None:

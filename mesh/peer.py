@@ -111,12 +111,13 @@ class Peer:
 
     def _down(self, reason: str, unsent: list[int]) -> None:
         was_up, self.up = self.up, False
+        unsent, self._out, self._ids = unsent + self._ids, [], []
         for instance in self.instances:
             instance.up = False
         if was_up:
             self._calls.stats.counts[f"links.lost.{reason}"] += 1
             self._log.warning("link lost", peer=self.process, reason=reason)
-        self._calls.refused([call_id for call_id in unsent if call_id])
+        self._calls.refused([call_id for call_id in unsent if call_id], self.instances)
         self._calls.lost(self.instances)
 
     # ---- receiving

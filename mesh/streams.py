@@ -23,7 +23,7 @@ from gevent import monkey
 
 from mesh.errors import ConfigError
 from mesh.log import get_log
-from mesh.loop import Later, Tick, now
+from mesh.loop import Every, Later, Tick, now
 
 _epoll = monkey.get_original("select", "epoll")
 _log = get_log("streams")
@@ -37,6 +37,8 @@ EVENTS = 512
 ACCEPTS = 64
 """Connections accepted per turn."""
 BACKLOG = 1024
+LEAVE_SECONDS = 1.0
+"""How long the other side of a closed connection may take to read what was sent and close its own."""
 PAUSE_SECONDS = 0.2
 """Pause of accepting when the process has no file descriptors left."""
 RESERVED_FDS = 64
@@ -95,12 +97,12 @@ class Stream:
             self.streams.tick.arm()
 
     def close(self, reason: str) -> None:
-        """Send what can be sent at once, and close."""
+        """Send what can be sent at once, and close, in a way that lets the other side read it."""
         if self._sock is None:
             return
         if self._out:
             self._send()
-        self._end(reason)
+        self._end(reason, gently=True)
 
     def pause(self) -> None:
         """Read no more; what is queued is still sent."""
@@ -194,14 +196,17 @@ class Stream:
             self._events = events
             self.streams.epoll.modify(self.fd, events)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, gently: bool = False) -> None:
         sock, self._sock = self._sock, None
         if sock is None:
             return
         self._out = None
         self._out_size = 0
         self.streams.remove(self)
-        sock.close()
+        if gently:
+            self.streams.let_go(sock)
+        else:
+            sock.close()
         try:
             self.lost(reason)
         except Exception as error:
@@ -258,6 +263,8 @@ class Streams:
         self._watcher = gevent.get_hub().loop.io(self.epoll.fileno(), READ)
         self._watcher.start(self._ready)
         self._listeners: list[Listener] = []
+        self._leaving: dict[int, tuple[RawSocket, float]] = {}  # closed on our side, not yet on the other
+        self._timer = Every(LEAVE_SECONDS / 2, self._close_left)
 
     def listen(
         self, address: tuple[str, int], make: Callable[[Streams, RawSocket, str], Stream],
@@ -286,12 +293,51 @@ class Streams:
         except OSError:
             return  # the descriptor is gone already, and its registration with it
 
+    def let_go(self, sock: RawSocket) -> None:
+        """Close a socket once the other side has closed, or after a moment. Closing it at once, with unread bytes in
+        it, would reset the connection and take away from the other side what it has not read yet."""
+        try:
+            sock.shutdown(socket.SHUT_WR)
+            self.epoll.register(sock.fileno(), EPOLLIN)
+        except OSError:
+            sock.close()
+            return
+        self._leaving[sock.fileno()] = (sock, now() + LEAVE_SECONDS)
+
+    @property
+    def leaving(self) -> int:
+        """Connections that are closed on our side and wait for the other, for a moment."""
+        return len(self._leaving)
+
+    def _read_away(self, fd: int) -> None:
+        """A connection that is closed on our side: what comes is of no interest, its end is."""
+        sock, _ = self._leaving[fd]
+        try:
+            if sock.recv_into(self.buffer):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # reset: as good as closed
+        del self._leaving[fd]
+        sock.close()
+
+    def _close_left(self) -> None:
+        time = now()
+        for fd, (sock, until) in list(self._leaving.items()):
+            if time >= until:
+                del self._leaving[fd]
+                sock.close()
+
     def close(self) -> None:
         self.stop_listening()
         self._watcher.stop()
         self._watcher.close()
+        self._timer.stop()
         for stream in list(self.open.values()):
             stream.close("draining")
+        for sock, _ in self._leaving.values():
+            sock.close()
         self.epoll.close()
 
     def _ready(self) -> None:
@@ -300,6 +346,8 @@ class Streams:
         for fd, events in self.epoll.poll(0, EVENTS):
             stream = streams.get(fd)
             if stream is None:
+                if fd in self._leaving:
+                    self._read_away(fd)
                 continue
             if events & EPOLLOUT:
                 stream._send()

@@ -333,6 +333,8 @@ class BrokerNode(Node):
             gevent.sleep(0.02)
         for client in clients:
             client.close(CloseReason.DRAINING.value)
+        while self.streams.leaving:
+            gevent.sleep(0.02)
 
     def stop(self) -> None:
         for timer in self._timers:

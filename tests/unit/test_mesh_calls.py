@@ -178,7 +178,7 @@ def test_refused_sends_go_to_another_instance() -> None:
     assert ids
     w.instances[0].up = False
     w.calls.service("svc").pool.changed()
-    w.calls.refused(ids)
+    w.calls.refused(ids, [w.instances[0]])
     w.calls.lost([w.instances[0]])
     assert sorted(w.targets[1].seen) == list(range(10))
     assert w.outcomes == []
