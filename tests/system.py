@@ -160,6 +160,10 @@ class System:
         assert self.launcher is not None
         return psutil.Process(self.launcher.pid).children(recursive=True)
 
+    @staticmethod
+    def signal(pid: int, number: int) -> None:
+        os.kill(pid, number)
+
     def kill(self, process: str) -> int:
         """SIGKILL a node process or "redis"; the pid that it had."""
         pid = self.pid(process)

@@ -1,0 +1,145 @@
+"""The SDK against a real system: what an app developer relies on."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+import client as package
+from client.client import Client
+from client.errors import ConnectionLost, LoginRefused, Refused
+from client.inbox import Message
+from client.store import FileStore
+from packs.codec import JSON
+from tests.system import System, running, topology_text
+from tests.waiting import wait_until
+
+User = Callable[[], str]
+
+
+def connect(system: System, name: str, **options: Any) -> Client:
+    host, port = system.address()
+    return Client(f"{host}:{port}", name, **options).connect(timeout=10)
+
+
+def take(client: Client, count: int, seconds: float = 10.0) -> list[Message]:
+    found = []
+    with gevent.Timeout(seconds):
+        for message in client.messages():
+            found.append(message)
+            if len(found) == count:
+                return found
+    return found
+
+
+def test_the_example_of_the_package_runs(system: System, user: User) -> None:
+    code = re.findall(r"^    (.*)$", package.__doc__ or "", re.MULTILINE)
+    text = "\n".join(code).replace("127.0.0.1:7100", "{}:{}".format(*system.address()))
+    exec(text.replace('"alice"', repr(user())).replace('"bob"', repr(user())), {})
+
+
+def test_two_clients_of_two_codecs_talk(system: System, user: User) -> None:
+    alice, bob = user(), user()
+    with connect(system, alice) as a, connect(system, bob, codec=JSON) as b:
+        sent = a.send(bob, "你好")
+        assert sent is not None
+        (got,) = take(b, 1)
+        assert (got.sender, got.content, got.seq_id, got.via) == (alice, "你好", sent.seq_id, "live")
+        b.send(alice, "hi")
+        assert [m.content for m in take(a, 1)] == ["hi"]
+        assert [m.content for m in a.history(bob)] == ["hi", "你好"]
+        (hot,) = b.hot_sessions()
+        assert (hot.session_id, hot.unread) == (sent.session_id, 0)  # b's own message moved his read position
+
+
+def test_what_came_while_away_is_delivered_once_and_in_order(system: System, user: User, tmp_path: Path) -> None:
+    alice, bob = user(), user()
+    store = FileStore(tmp_path / "bob")
+    with connect(system, alice) as a:
+        with connect(system, bob, store=store) as b:
+            a.send(bob, "0")
+            take(b, 1)
+        for n in range(1, 251):
+            a.send(bob, str(n), wait=n == 250)
+        wait_until(lambda: a.unacknowledged == 0, "all acks")
+        with connect(system, bob, store=store) as b:
+            assert [m.content for m in take(b, 250)] == [str(n) for n in range(1, 251)]
+            a.send(bob, "live")
+            assert [m.content for m in take(b, 1)] == ["live"]
+    store.close()
+
+
+def test_a_refused_message_says_why_and_later_ones_go_on(system: System, user: User) -> None:
+    alice, bob = user(), user()
+    with connect(system, alice) as a:
+        with pytest.raises(Refused) as caught:
+            a.send(bob, "x" * 70_000)
+        assert caught.value.code == 41
+        with pytest.raises(Refused) as caught:
+            a.send(bob, "")
+        assert caught.value.code == 40
+        assert a.send(bob, "fine") is not None
+
+
+def test_nobody_there_and_bad_identity_are_clear_errors(system: System) -> None:
+    with pytest.raises(ConnectionLost, match="no imesh on 127.0.0.1:1"):
+        Client("127.0.0.1:1", "alice").connect(timeout=5)
+    host, port = system.address()
+    with pytest.raises(LoginRefused) as caught:
+        Client(f"{host}:{port}", "not an id").connect(timeout=5)
+    assert caught.value.code == 20
+
+
+def test_a_kicked_client_stops_and_says_so(system: System, user: User) -> None:
+    alice = user()
+    events: list[str] = []
+    first = connect(system, alice, on_event=lambda name, detail: events.append(name))
+    with connect(system, alice, device_id="another"):
+        wait_until(lambda: "kicked" in events, "the first to be kicked")
+        assert list(first.messages()) == []
+    first.close()
+
+
+def test_sends_and_messages_survive_the_death_of_every_process(user: User) -> None:
+    with running(topology_text("split")) as system:
+        alice, bob = user(), user()
+        a, b = connect(system, alice), connect(system, bob)
+        outcomes: list[Any] = []
+        count = 0
+        for process in ("chat-1", "broker-1", "history-1", "redis", "user-1"):
+            for _ in range(20):
+                a.send(bob, str(count), wait=False, done=lambda sent, error: outcomes.append(error or sent))
+                count += 1
+            system.kill(process)
+            system.wait_serving()
+            # A broker on port 0 comes back on another port: tell the clients, as a load balancer would.
+            host, port = system.address()
+            for each in (a, b):
+                each._addresses = [f"{host}:{port}"]
+        wait_until(lambda: len(outcomes) == count, "all outcomes", 30)
+        assert not [o for o in outcomes if isinstance(o, Exception)]
+        assert [m.content for m in take(b, count, 30)] == [str(n) for n in range(count)]
+        a.close()
+        b.close()
+
+
+def test_a_stopped_chat_node_makes_sends_late_and_nothing_else(user: User) -> None:
+    with running(topology_text("split")) as system:
+        alice, bob = user(), user()
+        with connect(system, alice) as a, connect(system, bob) as b:
+            pid = system.pid("chat-1")
+            system.signal(pid, signal.SIGSTOP)
+            outcomes: list[Any] = []
+            for n in range(5):
+                a.send(bob, str(n), wait=False, done=lambda sent, error: outcomes.append(error or sent))
+            gevent.sleep(6.0)  # longer than the server takes to say that the outcome is unknown
+            assert outcomes == []
+            system.signal(pid, signal.SIGCONT)
+            wait_until(lambda: len(outcomes) == 5, "the acks", 20)
+            assert [m.content for m in take(b, 5)] == [str(n) for n in range(5)]

@@ -1,0 +1,188 @@
+"""What a client does with messages on their way in and out, without any I/O."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.inbox import GAP_SECONDS, HOLE_SECONDS, Inbox, Message
+from client.outbox import Outbox, Outgoing
+
+
+def message(seq: int, prev: int, session: str = "S", via: str = "live", pack_id: str = "") -> Message:
+    return Message(session, seq, prev, seq // 1000, "bob", "me", f"m{seq}", 1, 4, pack_id or f"p{seq}", via)
+
+
+def seqs(inbox: Inbox) -> list[int]:
+    return [m.seq_id for m in inbox.take()]
+
+
+def test_messages_in_order_pass_at_once_and_repeats_are_dropped() -> None:
+    inbox = Inbox()
+    for seq, prev in ((10, 0), (20, 10), (20, 10), (10, 0), (30, 20)):
+        inbox.offer(message(seq, prev), 0.0)
+    assert seqs(inbox) == [10, 20, 30]
+
+
+def test_a_gap_is_pulled_and_closed_in_order() -> None:
+    inbox = Inbox()
+    inbox.offer(message(10, 0), 0.0)
+    inbox.offer(message(40, 30), 0.0)
+    inbox.offer(message(50, 40), 0.0)
+    assert seqs(inbox) == [10]
+    assert inbox.pulls(0.0) == []  # an ack may be about to close it
+    (pull,) = inbox.pulls(GAP_SECONDS)
+    assert (pull.top, pull.floor) == (50, 10)
+    assert inbox.pulls(1.0) == []  # asked for once
+    page = [message(s, p, via="history") for s, p in ((50, 40), (40, 30), (30, 20), (20, 10))]
+    inbox.page(pull, page, set(), 1.0)
+    assert seqs(inbox) == [20, 30, 40, 50]
+    assert not inbox.has_gaps
+
+
+def test_a_gap_of_deleted_messages_is_closed_by_an_empty_page() -> None:
+    inbox = Inbox()
+    inbox.offer(message(10, 0), 0.0)
+    inbox.offer(message(40, 30), 0.0)
+    (pull,) = inbox.pulls(1.0)
+    inbox.page(pull, [message(40, 30, via="history")], set(), 1.0)
+    assert seqs(inbox) == [10, 40]
+
+
+def test_own_messages_close_the_chain_and_are_not_delivered() -> None:
+    inbox = Inbox()
+    inbox.offer(message(10, 0), 0.0)
+    inbox.offer(message(30, 20), 0.0)  # the push overtakes our ack
+    inbox.own("S", 20, 10, 0.0)
+    assert seqs(inbox) == [10, 30]
+
+
+def test_a_stored_message_of_ours_whose_ack_is_late_is_not_delivered_by_a_page() -> None:
+    inbox = Inbox()
+    inbox.restore("S", 10)
+    inbox.hot("S", 30, 10, 0.0)
+    (pull,) = inbox.pulls(1.0)
+    inbox.page(pull, [message(30, 20), message(20, 10, pack_id="mine")], {"mine"}, 1.0)
+    assert seqs(inbox) == [30]
+
+
+def test_after_being_away_what_is_newer_is_fetched() -> None:
+    inbox = Inbox()
+    inbox.restore("S", 10)
+    inbox.hot("S", 10, 0, 0.0)
+    assert inbox.pulls(1.0) == []
+    inbox.hot("S", 30, 0, 0.0)
+    inbox.hot("T", 5, 3, 0.0)  # a session that we never saw: from its read position on
+    found = sorted((p.session, p.top, p.floor) for p in inbox.pulls(1.0))
+    assert found == [("S", 30, 10), ("T", 5, 3)]
+
+
+def test_a_hole_that_cannot_be_closed_does_not_block_for_ever() -> None:
+    inbox = Inbox()
+    inbox.offer(message(10, 0), 0.0)
+    inbox.offer(message(40, 30), 0.0)
+    (pull,) = inbox.pulls(1.0)
+    inbox.failed(pull, 1.0)
+    assert inbox.pulls(HOLE_SECONDS + 0.1) == []
+    assert seqs(inbox) == [10, 40]
+
+
+@given(st.integers(0, 2**32), st.integers(2, 30))
+def test_whatever_is_lost_repeated_or_overtaken_all_arrive_once_in_order(seed: int, count: int) -> None:
+    rng = random.Random(seed)
+    inbox, got = Inbox(), []
+    inbox.restore("S", 0)
+    stored = [message(n * 10, (n - 1) * 10) for n in range(1, count + 1)]
+    pushed = [m for m in stored if rng.random() < 0.7] + rng.sample(stored, rng.randrange(count))
+    if rng.random() < 0.5:
+        rng.shuffle(pushed)
+    for clock, m in enumerate(pushed):
+        inbox.offer(m, float(clock))
+        for pull in inbox.pulls(float(clock)):
+            page = [x for x in reversed(stored) if pull.floor < x.seq_id <= pull.top]
+            inbox.page(pull, page, set(), float(clock))
+        got += seqs(inbox)
+    clock = float(len(pushed)) + 1
+    inbox.hot("S", stored[-1].seq_id, 0, clock)
+    for pull in inbox.pulls(clock + 1):
+        inbox.page(pull, [x for x in reversed(stored) if pull.floor < x.seq_id <= pull.top], set(), clock)
+    got += seqs(inbox)
+    assert got == [m.seq_id for m in stored]
+
+
+# ---- the outbox
+
+
+def outgoing(n: int, session: str = "S") -> Outgoing:
+    return Outgoing(f"p{n}", 14, session, b"", 4, lambda result, error: None)
+
+
+def ids(messages: list[Outgoing]) -> list[str]:
+    return [m.pack_id for m in messages]
+
+
+def filled(count: int, **options: Any) -> Outbox:
+    box = Outbox(**options)
+    for n in range(count):
+        box.add(outgoing(n))
+    return box
+
+
+def test_the_window_bounds_what_is_under_way() -> None:
+    box = filled(5, window=2)
+    assert ids(box.due(0.0)) == ["p0", "p1"]
+    assert box.due(0.0) == []
+    box.take("p0")
+    assert ids(box.due(0.0)) == ["p2"]
+
+
+def test_a_lost_connection_sends_all_again_in_order_as_tried() -> None:
+    box = filled(4, window=3)
+    box.due(0.0)
+    box.take("p1")
+    box.lost()
+    again = box.due(0.0)
+    assert ids(again) == ["p0", "p2", "p3"]
+    assert [m.tried for m in again] == [True, True, False]
+
+
+def test_an_unknown_outcome_stops_the_session_and_goes_back_to_its_oldest() -> None:
+    box = filled(4, window=4, seed=1)
+    box.add(outgoing(9, "T"))
+    box.due(0.0)
+    box.unknown("p1", 0.0)
+    box.unknown("p2", 0.0)  # of those that fail with it
+    assert box.due(0.0) == []
+    assert ids(box.due(10.0)) == ["p0", "p1", "p2", "p3"]  # session T is still under way
+
+
+def test_an_ack_that_comes_while_the_session_waits_counts() -> None:
+    box = filled(3, seed=1)
+    box.due(0.0)
+    box.unknown("p0", 0.0)
+    assert box.take("p2") is not None
+    assert ids(box.due(10.0)) == ["p0", "p1"]
+
+
+def test_the_pause_obeys_the_server() -> None:
+    box = filled(1, seed=1)
+    box.due(0.0)
+    box.unknown("p0", 0.0, retry_after=7.0)
+    assert box.due(6.9) == []
+    assert ids(box.due(7.0)) == ["p0"]
+
+
+def test_everything_is_taken_once() -> None:
+    box = filled(50, window=7)
+    for _ in itertools.count():
+        due = box.due(0.0)
+        if not due:
+            break
+        for m in due:
+            assert box.take(m.pack_id) is m
+            assert box.take(m.pack_id) is None
+    assert len(box) == 0
