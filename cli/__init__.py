@@ -1,0 +1,1 @@
+"""Commands of `imesh` that know of users and messages; `mesh/cli.py` has the others."""

@@ -148,7 +148,7 @@ class Client:
         self._messages.put(None)
 
     def __enter__(self) -> Client:
-        return self.connect()
+        return self if self._thread is not None else self.connect()
 
     def __exit__(self, *_: object) -> None:
         self.close()

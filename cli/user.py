@@ -1,0 +1,81 @@
+"""`imesh user`: accounts and tokens of a running system."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from mesh.cli import Subparsers, add_command, add_topology_options, load_topology
+
+PAGE = 1000
+CALL_SECONDS = 10.0
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the command."""
+    examples = "  imesh user add alice\n  imesh user list --json\n  imesh user token alice --seconds 3600"
+    parser = add_command(subparsers, "user", "accounts and tokens of a running system", examples)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    add = actions.add_parser("add", help="make an account with a password (for auth.mode = \"password\")")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("--replace", action="store_true", help="change the password of an account that is there")
+    add.set_defaults(run=_add)
+
+    listing = actions.add_parser("list", help="all accounts, oldest first")
+    listing.add_argument("--json", action="store_true", help="for programs")
+    listing.set_defaults(run=_list)
+
+    token = actions.add_parser("token", help="a signed token to log in with (for auth.mode = \"token\")")
+    token.add_argument("name", metavar="NAME")
+    token.add_argument("--seconds", type=int, default=3600, help="how long it is good for (default: 3600)")
+    token.set_defaults(run=_token)
+    for action in (add, listing, token):
+        add_topology_options(action)
+
+
+def _call(options: argparse.Namespace, method: str, *args: Any) -> Any:
+    from mesh.control import call_method
+
+    return call_method(load_topology(options), method, list(args), CALL_SECONDS)
+
+
+def _add(options: argparse.Namespace) -> int:
+    if sys.stdin.isatty():
+        password = getpass.getpass(f"password of {options.name}: ")
+        if getpass.getpass("once more: ") != password:
+            print("imesh: the two passwords differ; nothing was done", file=sys.stderr)
+            return 1
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not _call(options, "user.add_account", options.name, password, options.replace):
+        print(f"imesh: {options.name} exists already; --replace changes the password", file=sys.stderr)
+        return 1
+    print(f"{options.name} can log in")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    found: list[tuple[str, int]] = []
+    while True:
+        page = _call(options, "user.accounts", len(found), PAGE)
+        found += page
+        if len(page) < PAGE:
+            break
+    if options.json:
+        print(json.dumps([{"user": user, "created": created} for user, created in found], indent=2))
+        return 0
+    for user, created in found:
+        print(f"{datetime.fromtimestamp(created / 1000, UTC):%Y-%m-%d %H:%M}  {user}")
+    if not found:
+        print("no accounts", file=sys.stderr)
+    return 0
+
+
+def _token(options: argparse.Namespace) -> int:
+    print(_call(options, "user.token", options.name, options.seconds))
+    return 0
