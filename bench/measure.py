@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -226,7 +226,7 @@ def machine() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _first_line(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]),
         "cpu": f"{_cpu_model()}, {len(CORES)} cores",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",

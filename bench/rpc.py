@@ -8,7 +8,6 @@ no encoding, no matching of answers, no deadlines.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -18,7 +17,7 @@ import msgspec
 
 from bench import peers
 from bench.closed_loop import BLOB_BYTES
-from bench.measure import ALL_CORES, CLIENT_CORES, Mark, Outcome, Report, Rounds, Spread, pin, progress, table
+from bench.measure import CLIENT_CORES, Mark, Outcome, Report, Rounds, Spread, pin, progress, table
 from bench.nodes import BATCH, PLAIN
 from bench.running import Mesh, make_parser, parse
 

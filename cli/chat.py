@@ -38,7 +38,8 @@ def register(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "chat", "chat in the terminal", examples)
     parser.add_argument("user", metavar="USER", help="who you are")
     parser.add_argument("--to", metavar="NAME", help="who you talk with")
-    parser.add_argument("--server", metavar="HOST:PORT", help="default: as topology.toml here says, else " + DEFAULT_SERVER)
+    where = f"default: as topology.toml here says, else {DEFAULT_SERVER}"
+    parser.add_argument("--server", metavar="HOST:PORT", help=where)
     parser.add_argument("--password", default=os.environ.get("IMESH_PASSWORD", ""), help="password or token")
     parser.add_argument("--tls", action="store_true", help="the server speaks TLS")
     parser.add_argument("--ca", metavar="FILE", help="certificates to trust instead of the system's")
@@ -84,7 +85,7 @@ class Chat:
             store = FileStore(Path(options.data) / f"{options.user}.db")
         self.client = Client(
             self._server, options.user, options.password, device_id=options.device, tls=tls, store=store,
-            on_message=self._received, on_event=self._event,
+            on_message=self._received, on_event=self._event, catch_up=bool(options.data),
         )  # fmt: skip
         self._told_lost = False
 
@@ -214,11 +215,14 @@ class Chat:
         if not text.strip() or not (is_user_id(to) or is_group_id(to)):
             self.screen.show("to whom? /to NAME, or @NAME text")
             return
-        row = self.screen.sending(f"{self.screen.colour('you')}: {self.screen.harmless(text)}")
 
         def done(sent: Sent | None, error: Exception | None) -> None:
-            if error is None:
-                self.screen.sent(row)
+            if sent is not None:
+                if self.screen.interactive:
+                    clock = datetime.fromtimestamp(sent.timestamp / 1000).strftime("%H:%M")
+                    name = "you" if to == self.peer else f"you to {to}"
+                    row = f"{self.screen.dim(clock)} {self.screen.colour(name)}: {self.screen.harmless(text)}"
+                    self.screen.show(f"{row} {self.screen.dim('✓')}")
             elif not self.over.is_set():
                 self.screen.show(f"not sent ({error}): {self.screen.harmless(text)}")
                 self.exit_code = self.exit_code or (0 if self.screen.interactive else 1)

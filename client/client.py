@@ -92,11 +92,11 @@ class Client:
         self, address: str | Sequence[str], user: str, password: str = "", *, device_type: int = 5,
         device_id: str = "python", codec: Codec = MSGPACK, tls: ssl.SSLContext | None = None,
         on_message: Callable[[Message], None] | None = None, on_event: Callable[[str, str], None] | None = None,
-        store: Store | None = None, window: int = 16,
+        store: Store | None = None, window: int = 16, catch_up: bool = True,
     ) -> None:  # fmt: skip
         """`address`: "host:port" or several, tried in turn. `password`: or a token. `on_message`, if given, gets each
         message on the reader's thread instead of `messages`. `on_event(name, detail)`: "connected", "disconnected",
-        "kicked", "refused", "resync"."""
+        "kicked", "refused", "resync". `catch_up`: deliver what is unread in sessions that `store` does not know."""
         self.user = user
         self._addresses = [address] if isinstance(address, str) else list(address)
         self._login = s.LoginReq(client_id=user, password=password, device_type=device_type, device_id=device_id)
@@ -107,7 +107,7 @@ class Client:
         self._store: Store = store or MemoryStore()
         self._lock = threading.RLock()
         self._outbox = Outbox(window)
-        self._inbox = Inbox()
+        self._inbox = Inbox(catch_up)
         self._messages: queue.Queue[Message | None] = queue.Queue()
         self._waiting: dict[str, tuple[int, Done, float]] = {}  # packId -> (type, completion, deadline)
         self._connection: Connection | None = None
@@ -136,6 +136,13 @@ class Client:
             self.close()
             raise
         return self
+
+    def reopen(self) -> None:
+        """Make a client that could not connect, or was closed, ready for `connect`."""
+        self.close()
+        self._closing.clear()
+        self._thread = None
+        self._messages = queue.Queue()
 
     def close(self) -> None:
         """Log out and end. What is unacknowledged stays in the store, if it keeps anything."""
@@ -171,8 +178,8 @@ class Client:
         """Send a message to a user, or to a group by its id.
 
         Waits until it is stored, also across reconnects, and returns its numbers; with `wait=False` returns at once,
-        and `done(sent, error)`, if given, is called later. Raises `Refused`, or `NotAnswered` after `timeout`: it is still
-        in the outbox then and may be stored later.
+        and `done(sent, error)`, if given, is called later. Raises `Refused`, or `NotAnswered` after `timeout`: it is
+        still in the outbox then and may be stored later.
         """
         group = is_group_id(to)
         if not group and not is_user_id(to):

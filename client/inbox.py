@@ -64,7 +64,10 @@ class _Session:
 class Inbox:
     """All sessions of one user."""
 
-    def __init__(self) -> None:
+    def __init__(self, catch_up: bool = True) -> None:
+        """`catch_up`: of sessions that were never seen here, deliver what the user has not read; else only what comes
+        from now on."""
+        self._catch_up = catch_up
         self._sessions: dict[str, _Session] = {}
         self._ready: list[Message] = []
 
@@ -92,7 +95,7 @@ class Inbox:
         """A session of the recent ones: what is newer than we have is to be fetched."""
         state = self._sessions.get(session)
         if state is None:
-            state = self._sessions[session] = _Session(read)
+            state = self._sessions[session] = _Session(read if self._catch_up else newest)
         if newest > state.position and newest not in state.waiting and not state.pulling:
             state.waiting[newest] = (newest - 1, None)  # a gap below it; the page brings the message itself
             state.gap_since = time - GAP_SECONDS

@@ -88,7 +88,7 @@ def test_a_refused_message_says_why_and_later_ones_go_on(system: System, user: U
 
 
 def test_nobody_there_and_bad_identity_are_clear_errors(system: System) -> None:
-    with pytest.raises(ConnectionLost, match="no imesh on 127.0.0.1:1"):
+    with pytest.raises(ConnectionLost, match=r"no imesh on 127\.0\.0\.1:1"):
         Client("127.0.0.1:1", "alice").connect(timeout=5)
     host, port = system.address()
     with pytest.raises(LoginRefused) as caught:

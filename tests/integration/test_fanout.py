@@ -178,7 +178,7 @@ def test_a_publisher_that_never_answers_is_waited_for_half_a_second_only(world: 
     world.publisher("p2")
     s = world.subscriber("s1", "p1", "p2")
     settle(s)
-    sockets, p2 = world.open["p2"]
+    p2 = world.open["p2"][1]
     assert p2._socket is not None
     p2._socket._watcher.stop()  # p2's loop is stuck from now on
     late: list[bool] = []
@@ -219,5 +219,5 @@ def test_a_slow_subscriber_does_not_stop_the_others(world: World, monkeypatch: p
         assert sent < 20_000, "the pipe never filled"
         p.publish("u:a", pack(b"x" * 10_000))
         sent += 1
-        wait_until(lambda: len(got) >= sent, "the fast one to get it")
+        wait_until(lambda n=sent: len(got) >= n, "the fast one to get it")  # type: ignore[misc]
     assert len(got) == sent

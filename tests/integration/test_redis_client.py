@@ -34,8 +34,9 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [redis_server() or "", "--dir", str(self.directory), "--port", "0", "--unixsocket", f"{self.directory}/s"]
-        command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        command = [redis_server() or "", "--dir", str(self.directory), "--port", "0"]
+        command += ["--unixsocket", f"{self.directory}/s", "--save", ""]
+        command += ["--appendonly", "yes", "--appendfsync", "always"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def signal(self, number: int) -> None:
@@ -129,9 +130,9 @@ def make_sessions(redis: Redis, **options: int) -> Sessions:
     return Sessions(redis, redis, Keys(64), **{"dedup_seconds": 3600, "log_seconds": 600, **options})
 
 
-def message(session: str, sender: str, pack_id: str, text: bytes = b"x", peer: str = "", countable: bool = True) -> Message:
-    crc = text.ljust(4, b"\0")[:4]
-    return Message(session, sender, peer, pack_id, crc, countable, tail(14, 4, pack_id, b"\x81\xa1c" + b"\xc4\x01" + text[:1]))
+def message(session: str, sender: str, pack_id: str, text: bytes = b"x", peer: str = "") -> Message:
+    payload = b"\x81\xa1c\xc4\x01" + text[:1]
+    return Message(session, sender, peer, pack_id, text.ljust(4, b"\0")[:4], True, tail(14, 4, pack_id, payload))
 
 
 def commit(sessions: Sessions, *messages: Message, require_friend: bool = False) -> list[Stored]:

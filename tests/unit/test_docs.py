@@ -25,7 +25,8 @@ def test_links_and_named_files_exist(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
-    for name in re.findall(r"`((?:mesh|packs|store|nodes|client|cli|tests|bench|docs|examples|topologies)/[\w./*-]+)`", text):
+    folders = "mesh|packs|store|nodes|client|cli|tests|bench|docs|examples|topologies"
+    for name in re.findall(rf"`((?:{folders})/[\w./*-]+)`", text):
         assert list(ROOT.glob(name)), f"{path.name} names {name}"
 
 
@@ -40,8 +41,9 @@ def test_imesh_commands_in_code_blocks_exist() -> None:
 
 
 def test_the_default_topology_shows_every_setting_with_its_default() -> None:
-    from docs.reference import SETTINGS, default_of
     from msgspec.structs import fields
+
+    from docs.reference import SETTINGS, default_of
 
     text = (ROOT / "topology.toml").read_text()
     for name in ("mesh", "broker", "chat", "auth", "store"):

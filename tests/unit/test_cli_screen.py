@@ -1,0 +1,48 @@
+"""Typing in the terminal chat."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.screen import Editor, Screen, split_keys, width
+
+
+def typed(text: str) -> Editor:
+    editor = Editor()
+    for key in split_keys(text):
+        editor.key(key)
+    return editor
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "cursor"),
+    [
+        ("hello", "hello", 5),
+        ("你好\x7f吗", "你吗", 2),
+        ("abc\x1b[D\x1b[DX", "aXbc", 2),
+        ("abc\x01X\x05Y", "XabcY", 5),
+        ("one two \x17", "one ", 4),
+        ("one\x17", "", 0),
+        ("abc\x15", "", 0),
+        ("abc\x1b[D\x1b[3~", "ab", 2),
+        ("a\x00\x1b[99~b", "a99~b", 5),
+        ("first\rsecond\r\x1b[A\x1b[A", "first", 5),
+        ("first\r\x1b[A\x1b[B", "", 0),
+    ],
+)
+def test_editing(keys: str, text: str, cursor: int) -> None:
+    editor = typed(keys)
+    assert (editor.text, editor.cursor) == (text, cursor)
+
+
+def test_enter_gives_the_line() -> None:
+    editor = Editor()
+    assert [line for key in "hi\r\r" if (line := editor.key(key)) is not None] == ["hi", ""]
+
+
+def test_wide_characters_take_two_columns() -> None:
+    assert (width("abc"), width("你好"), width("e\u0301")) == (3, 4, 1)
+
+
+def test_what_others_write_cannot_command_the_terminal() -> None:
+    assert Screen.harmless("a\x1b[2Jb\r\nc") == "a [2Jb  c"
