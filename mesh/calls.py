@@ -224,12 +224,9 @@ class Calls:
 
     def resolve(self, call_id: int, result: Any, encoded: bool) -> None:
         """A result came. On the hub."""
-        call = self._take(call_id)
+        call = self._answered(call_id)
         if call is None:
-            self.stats.counts["drops.answers.late"] += 1
             return
-        if call.instance is not None and call.instance.troubled and call.instance.succeeded():
-            call.service.pool.changed()
         if call.lane is not None:
             self._leave_lane(call)
         if encoded:
@@ -242,14 +239,19 @@ class Calls:
 
     def reject(self, call_id: int, code: int, name: str, text: str, retry_after: int = 0) -> None:
         """An error came. On the hub."""
+        call = self._answered(call_id)
+        if call is not None:
+            error: Exception = AppError(code, text, retry_after) if code else CALL_ERRORS.get(name, RemoteError)(text)
+            self._fail(call, error)
+
+    def _answered(self, call_id: int) -> Pending | None:
+        """The call that an answer is for; its instance is well. None when it has had its outcome already."""
         call = self._take(call_id)
         if call is None:
             self.stats.counts["drops.answers.late"] += 1
-            return
-        if call.instance is not None and call.instance.troubled and call.instance.succeeded():
+        elif call.instance is not None and call.instance.troubled and call.instance.succeeded():
             call.service.pool.changed()
-        error: Exception = AppError(code, text, retry_after) if code else CALL_ERRORS.get(name, RemoteError)(text)
-        self._fail(call, error)
+        return call
 
     def refused(self, call_ids: list[int], instances: list[Instance]) -> None:
         """The link to `instances` could not take these calls: they surely did not run, so another instance may."""

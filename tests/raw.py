@@ -4,14 +4,18 @@ not with the SDK."""
 from __future__ import annotations
 
 import itertools
+import json
 import socket
 import ssl
 import struct
+from collections.abc import Mapping
 from typing import Any
+
+import msgpack
 
 from packs import structs as s
 from packs import table as t
-from packs.codec import MSGPACK, Codec, decode_payload
+from packs.codec import JSON, MSGPACK, Codec, decode_payload
 from packs.connection import ClientConnection
 from packs.flags import ACK, COUNTER
 from packs.pack import Pack
@@ -109,6 +113,28 @@ class Raw:
         finally:
             self.sock.settimeout(before)
 
+    def rest(self) -> list[Pack]:
+        """What comes until the server closes the connection, which it must do."""
+        found = []
+        while (pack := self.receive()) is not None:
+            found.append(pack)
+        return found
+
+    # ---- requests that our own encoders would not make
+
+    def send_any(
+        self, pack_type: Any, payload: Mapping[str, Any] | bytes = b"", pack_id: Any = None, flags: Any = 0,
+        version: Any = 1,
+    ) -> str:  # fmt: skip
+        """Send a pack of any values; returns its packId."""
+        pack_id = f"p{next(_ids)}" if pack_id is None else pack_id
+        self.send_body(any_body(self.codec, pack_type, payload, pack_id, flags, version))
+        return str(pack_id)
+
+    def ask_any(self, pack_type: int, payload: Mapping[str, Any] | bytes = b"", **header: Any) -> Any:
+        """`send_any`, and the decoded response."""
+        return self.answer(self.send_any(pack_type, payload, **header))
+
     # ---- what tests do all the time
 
     def login(self, user: str, device_type: int = 5, device_id: str = "dev", password: str = "") -> s.LoginResp:
@@ -125,6 +151,26 @@ class Raw:
         response = self.ask(t.HISTORY_MSG_PULL, s.HistoryMsgPullReq(session_id=session, seq_id=seq, count=count))
         assert response.error_code.code == 0, response
         return [decode(pack) for pack in response.msgs]
+
+
+def any_body(
+    codec: Codec, pack_type: Any, payload: Mapping[str, Any] | bytes, pack_id: Any, flags: Any = 0, version: Any = 1
+) -> bytes:
+    """A body with these values, well formed or not, made with the plain libraries. In JSON, bytes are the payload's
+    text."""
+    if codec is JSON:
+        text = payload.decode() if isinstance(payload, bytes) else json.dumps(payload)
+        header = {"type": pack_type, "version": version, "flags": flags, "packId": pack_id}
+        return f'{json.dumps(header)[:-1]}, "payload": {text or "{}"}}}'.encode()
+    packed = payload if isinstance(payload, bytes) else msgpack.packb(payload)
+    body: bytes = msgpack.packb([pack_type, version, flags, pack_id, packed])
+    return body
+
+
+def code(response: Any) -> int:
+    """The code of a decoded response."""
+    found: int = response.code if isinstance(response, s.CommonErrorCode) else response.error_code.code
+    return found
 
 
 def decode(pack: Pack) -> Any:

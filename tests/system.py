@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ LAYOUTS = {
 }
 """Process groups of the topologies that the message tests run on."""
 START_SECONDS = 20.0
+ERRORS = re.compile(r"^\S+ error |^Traceback", re.MULTILINE)
+"""What no client can make a process write."""
 
 
 def topology_text(
@@ -54,6 +57,7 @@ class System:
         self.topology.write_text(text)
         self._log_file = (directory / "log").open("ab")  # closed by `destroy`
         self.launcher: subprocess.Popen[bytes] | None = None
+        self._known: dict[str, tuple[str, int]] = {}
 
     # ---- life
 
@@ -139,10 +143,34 @@ class System:
 
     def client(self, user: str = "", **login: Any) -> Raw:
         """A raw connection, logged in when `user` is given."""
-        raw = Raw(self.address())
+        raw = self.connect()
         if user:
             assert raw.login(user, **login).error_code.code == 0
         return raw
+
+    def connect(self, kind: str = "tcp", **options: Any) -> Raw:
+        """A raw connection, not logged in; `options` are those of `Raw`. Where the broker listens is looked up once, and
+        again when nobody is there any more."""
+        try:
+            if kind in self._known:
+                return Raw(self._known[kind], **options)
+        except ConnectionRefusedError:
+            pass
+        self._known[kind] = self.address(kind)
+        return Raw(self._known[kind], **options)
+
+    @contextmanager
+    def unharmed(self, growth: int = 64 << 20) -> Iterator[None]:
+        """Whatever the block does: no process ends or logs an error, and none grows by more than `growth` bytes."""
+        before, read = self.status(), len(self.log)
+        yield
+        after = self.status()
+        for name, process in before.items():
+            assert after[name]["pid"] == process["pid"], f"{name} is another process now"
+            grown = after[name]["rss_bytes"] - process["rss_bytes"]
+            assert grown < growth, f"{name} has grown by {grown >> 20} MiB"
+        told = self.log[read:]
+        assert not ERRORS.search(told), told
 
     @property
     def log(self) -> str:

@@ -20,6 +20,24 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def strict() -> Iterator[System]:
+    """A system with short deadlines and small limits."""
+    limits = {
+        "login_timeout": 1.5, "frame_timeout": 1.0, "heartbeat": 1.5, "max_frame": 100_000, "write_buffer": 200_000,
+        "max_unanswered": 50,
+    }  # fmt: skip
+    with running(topology_text(tables={"node.broker": limits})) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def unharmed(system: System) -> Iterator[None]:
+    """Nothing that the tests of a module do harms a process."""
+    with system.unharmed():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def close_connections() -> Iterator[None]:
     yield
