@@ -20,6 +20,8 @@ from bench.closed_loop import WARM_UP_SECONDS, blob, run
 from bench.measure import CLIENT_CORES, SERVER_CORES, Clock, Outcome, percentile, pin
 
 RAW, ZERORPC = "pyzmq", "zerorpc"
+ANSWER_MS = 10_000
+"""How long the raw client waits for an answer before it gives up."""
 CHECKED = 64
 """The raw client looks at its watch once per so many answers."""
 
@@ -66,6 +68,7 @@ def _raw_server() -> None:
     import zmq
 
     socket = zmq.Context().socket(zmq.ROUTER)
+    socket.set_hwm(0)  # the default of 1000 lets a ROUTER drop answers when 1000 are in flight: seen
     socket.bind("tcp://127.0.0.1:*")
     _tell(socket.get_string(zmq.LAST_ENDPOINT))
     while True:
@@ -76,6 +79,8 @@ def _raw_client(endpoint: str) -> Run:
     import zmq
 
     socket = zmq.Context().socket(zmq.DEALER)
+    socket.set_hwm(0)
+    socket.set(zmq.RCVTIMEO, ANSWER_MS)
     socket.connect(endpoint)
 
     def loop(until: float, sent: deque[tuple[bytes, float]]) -> tuple[list[float], int]:
@@ -121,15 +126,9 @@ def _zerorpc_server() -> None:
             return blob
 
     server = zerorpc.Server(Echo())
-    server.bind("tcp://127.0.0.1:*")
-    _tell(server._events._socket.getsockopt_string(_last_endpoint()))
+    (bound,) = server.bind("tcp://127.0.0.1:*")
+    _tell(bound.addr)
     server.run()
-
-
-def _last_endpoint() -> int:
-    import zmq
-
-    return int(zmq.LAST_ENDPOINT)
 
 
 def _zerorpc_client(endpoint: str) -> Run:

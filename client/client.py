@@ -426,7 +426,10 @@ class Client:
                         self._inbox.hot(item.session_id, newest, item.read_seq_id, now)
                 self._cursor = response.timestamp
                 self._store.cursor(self._cursor)
-            if response.error_code.code == Code.HOT_SESSION_MORE:
+                more = response.error_code.code == Code.HOT_SESSION_MORE
+                if not more:
+                    self._inbox.synced(now)
+            if more:
                 self._sync(self._cursor)
 
         self._ask(t.HOTSESSION_SYNC, s.HotSessionReq(timestamp=cursor), done)

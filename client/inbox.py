@@ -51,11 +51,14 @@ _Waiting = tuple[int, "Message | _Own | None"]
 """(prev, what is there); None: it is known to exist, and the page that closes the gap brings it."""
 
 
+UNKNOWN = -1
+
+
 class _Session:
     __slots__ = ("gap_since", "position", "pulling", "waiting")
 
     def __init__(self, position: int) -> None:
-        self.position = position  # everything up to here was delivered
+        self.position = position  # everything up to here was delivered; UNKNOWN until the first sync has told
         self.waiting: dict[int, _Waiting] = {}  # by seq: what is above a gap
         self.gap_since: float | None = None
         self.pulling = False
@@ -69,10 +72,11 @@ class Inbox:
         from now on."""
         self._catch_up = catch_up
         self._sessions: dict[str, _Session] = {}
+        self._synced = False
         self._ready: list[Message] = []
 
     def positions(self) -> dict[str, int]:
-        return {name: s.position for name, s in self._sessions.items()}
+        return {name: s.position for name, s in self._sessions.items() if s.position != UNKNOWN}
 
     def restore(self, session: str, position: int) -> None:
         """What a former run had received of a session."""
@@ -95,15 +99,28 @@ class Inbox:
         """A session of the recent ones: what is newer than we have is to be fetched."""
         state = self._sessions.get(session)
         if state is None:
-            state = self._sessions[session] = _Session(read if self._catch_up else newest)
+            state = self._sessions[session] = _Session(UNKNOWN)
+        if state.position == UNKNOWN:
+            # Later syncs can meet new sessions only. Their read position says nothing: sending moves it.
+            state.position = (0 if self._synced else read) if self._catch_up else newest
+            self._advance(state, time)
         if newest > state.position and newest not in state.waiting and not state.pulling:
-            state.waiting[newest] = (newest - 1, None)  # a gap below it; the page brings the message itself
+            state.waiting[newest] = (newest, None)  # a gap below it; the page brings the message itself
             state.gap_since = time - GAP_SECONDS
+
+    def synced(self, time: float) -> None:
+        """A sync is complete: sessions that it did not name are new, all of theirs is to be delivered."""
+        self._synced = True
+        for state in self._sessions.values():
+            if state.position == UNKNOWN:
+                state.position = 0
+                self._advance(state, time)
 
     def _insert(self, session: str, seq: int, prev: int, message: Message | _Own, time: float) -> None:
         state = self._sessions.get(session)
         if state is None:
-            state = self._sessions[session] = _Session(prev)
+            position = (0 if self._synced else UNKNOWN) if self._catch_up else prev
+            state = self._sessions[session] = _Session(position)
         if seq <= state.position:
             return
         known = state.waiting.get(seq)
@@ -112,6 +129,8 @@ class Inbox:
         self._advance(state, time)
 
     def _advance(self, state: _Session, time: float) -> None:
+        if state.position == UNKNOWN:
+            return
         for seq in sorted(state.waiting):
             prev, message = state.waiting[seq]
             if prev > state.position:
@@ -130,7 +149,7 @@ class Inbox:
 
     @property
     def has_gaps(self) -> bool:
-        return any(s.waiting for s in self._sessions.values())
+        return any(s.waiting and s.position != UNKNOWN for s in self._sessions.values())
 
     def pulls(self, time: float) -> list[Pull]:
         """History that has to be fetched now; each is asked for once until `page` or `failed`."""

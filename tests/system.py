@@ -149,8 +149,8 @@ class System:
         return raw
 
     def connect(self, kind: str = "tcp", **options: Any) -> Raw:
-        """A raw connection, not logged in; `options` are those of `Raw`. Where the broker listens is looked up once, and
-        again when nobody is there any more."""
+        """A raw connection, not logged in; `options` are those of `Raw`. Where the broker listens is looked up once,
+        and again when nobody is there any more."""
         try:
             if kind in self._known:
                 return Raw(self._known[kind], **options)

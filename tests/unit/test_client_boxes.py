@@ -17,19 +17,25 @@ def message(seq: int, prev: int, session: str = "S", via: str = "live", pack_id:
     return Message(session, seq, prev, seq // 1000, "bob", "me", f"m{seq}", 1, 4, pack_id or f"p{seq}", via)
 
 
+def synced() -> Inbox:
+    inbox = Inbox()
+    inbox.synced(0.0)
+    return inbox
+
+
 def seqs(inbox: Inbox) -> list[int]:
     return [m.seq_id for m in inbox.take()]
 
 
 def test_messages_in_order_pass_at_once_and_repeats_are_dropped() -> None:
-    inbox = Inbox()
+    inbox = synced()
     for seq, prev in ((10, 0), (20, 10), (20, 10), (10, 0), (30, 20)):
         inbox.offer(message(seq, prev), 0.0)
     assert seqs(inbox) == [10, 20, 30]
 
 
 def test_a_gap_is_pulled_and_closed_in_order() -> None:
-    inbox = Inbox()
+    inbox = synced()
     inbox.offer(message(10, 0), 0.0)
     inbox.offer(message(40, 30), 0.0)
     inbox.offer(message(50, 40), 0.0)
@@ -45,7 +51,7 @@ def test_a_gap_is_pulled_and_closed_in_order() -> None:
 
 
 def test_a_gap_of_deleted_messages_is_closed_by_an_empty_page() -> None:
-    inbox = Inbox()
+    inbox = synced()
     inbox.offer(message(10, 0), 0.0)
     inbox.offer(message(40, 30), 0.0)
     (pull,) = inbox.pulls(1.0)
@@ -54,7 +60,7 @@ def test_a_gap_of_deleted_messages_is_closed_by_an_empty_page() -> None:
 
 
 def test_own_messages_close_the_chain_and_are_not_delivered() -> None:
-    inbox = Inbox()
+    inbox = synced()
     inbox.offer(message(10, 0), 0.0)
     inbox.offer(message(30, 20), 0.0)  # the push overtakes our ack
     inbox.own("S", 20, 10, 0.0)
@@ -70,6 +76,36 @@ def test_a_stored_message_of_ours_whose_ack_is_late_is_not_delivered_by_a_page()
     assert seqs(inbox) == [30]
 
 
+def test_consecutive_numbers_hide_nothing_behind_what_a_sync_announced() -> None:
+    inbox = Inbox()
+    inbox.restore("S", 10)
+    inbox.hot("S", 22, 10, 0.0)
+    inbox.offer(message(21, 10), 0.0)  # 22 follows 21 directly, and its push is lost
+    assert seqs(inbox) == [21]
+    (pull,) = inbox.pulls(1.0)
+    inbox.page(pull, [message(22, 21)], set(), 1.0)
+    assert seqs(inbox) == [22]
+
+
+def test_the_first_message_of_a_new_session_may_come_after_our_own_ack() -> None:
+    inbox = synced()
+    inbox.own("S", 20, 10, 0.0)
+    inbox.offer(message(10, 0), 0.0)
+    assert seqs(inbox) == [10] and not inbox.has_gaps
+
+
+def test_what_comes_before_the_first_sync_waits_for_the_read_position() -> None:
+    inbox = Inbox()
+    inbox.offer(message(30, 20), 0.0)
+    inbox.offer(message(5, 4, "T"), 0.0)
+    assert seqs(inbox) == [] and inbox.pulls(1.0) == []
+    inbox.hot("S", 30, 20, 0.0)
+    assert seqs(inbox) == [30]
+    inbox.synced(0.0)
+    (pull,) = inbox.pulls(1.0)  # T is new: all of it
+    assert (pull.session, pull.top, pull.floor) == ("T", 5, 0)
+
+
 def test_after_being_away_what_is_newer_is_fetched() -> None:
     inbox = Inbox()
     inbox.restore("S", 10)
@@ -82,7 +118,7 @@ def test_after_being_away_what_is_newer_is_fetched() -> None:
 
 
 def test_a_hole_that_cannot_be_closed_does_not_block_for_ever() -> None:
-    inbox = Inbox()
+    inbox = synced()
     inbox.offer(message(10, 0), 0.0)
     inbox.offer(message(40, 30), 0.0)
     (pull,) = inbox.pulls(1.0)
