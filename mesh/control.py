@@ -15,7 +15,7 @@ import msgspec
 from mesh.balance import Instance
 from mesh.calls import BUCKET, Calls
 from mesh.contract import Method, call, contract, methods_of
-from mesh.errors import BadCall, CallError, MeshError
+from mesh.errors import BadCall, CallError, MeshError, Unreachable
 from mesh.loop import Every, now, wait_for
 from mesh.node import Node
 from mesh.stats import Stats
@@ -24,6 +24,8 @@ from mesh.wire import HELLO, VERSION, encode
 if TYPE_CHECKING:
     from mesh.topology import Topology
 
+CONTROL = "_mesh"
+"""Service name of what every process answers about itself."""
 CONNECT_SECONDS = 2.0
 """How long a command waits for a process to answer HELLO."""
 
@@ -86,7 +88,7 @@ class ControlNode(Node, Control):
 
 
 class Client:
-    """A caller that is no node: connects to processes of a running mesh, one at a time."""
+    """A caller that is no node: asks processes of a running mesh about themselves."""
 
     def __init__(self, topology: Topology) -> None:
         from mesh.link import Sockets
@@ -95,45 +97,42 @@ class Client:
 
         configure("client", "error")
         self._topology = topology
-        local = local_host(topology)
-        self._sockets = Sockets(security_of(topology, local))
-        self._calls = Calls(Stats("client"))
+        self._host = local_host(topology)
+        self._sockets = Sockets(security_of(topology, self._host))
         self._log = get_log("client")
-        self._host = local
-        self._name = f"client-{os.getpid()}"
-        self._start = os.urandom(6).hex()
-        self._timers = [Every(BUCKET, self._calls.sweep)]
+        self._me = (f"client-{os.getpid()}", os.urandom(6).hex())
+        self._calls: dict[str, Calls] = {}  # of one process each: all have the same service name
+        self._timers: list[Every] = []
 
     def ask(self, process: str, method: Callable[..., Any], *args: Any) -> Any:
         """Call a `Control` method of one process. Raises `CallError`; `Unreachable` when it does not run."""
-        service = self._service_of(process)
+        if process not in self._calls:
+            self._calls[process] = self._connect(process)
         found: Method = methods_of(Control)[method.__name__]
-        return wait_for(lambda done: self._calls.start(service, found, args, done))
+        return wait_for(lambda done: self._calls[process].start(CONTROL, found, args, done))
 
-    def _service_of(self, process: str) -> str:
+    def _connect(self, process: str) -> Calls:
         from mesh.peer import Peer
 
         topology = self._topology
-        spec = topology.processes[process]
-        # The service name on the wire is the same for all; here each process is a service of its own.
-        entry = self._calls.service("_mesh")
-        entry.pool.instances.clear()
-        entry.pool.changed()
-        hello = encode((HELLO, self._name, self._start, VERSION, "serving", {}))
-        key = topology.hosts[spec.host].public_key.encode() if topology.secure else None
+        calls = Calls(Stats("client"))
+        self._timers.append(Every(BUCKET, calls.sweep))
+        hello = encode((HELLO, self._me[0], self._me[1], VERSION, "serving", {}))
+        key = topology.hosts[topology.processes[process].host].public_key.encode() if topology.secure else None
         endpoint = topology.rpc_endpoint(self._near(process), process)
-        me = (self._name, self._start)
-        peer = Peer(process, endpoint, key, self._sockets, hello, me, self._calls, self._log, lost_after=60.0)
+        peer = Peer(process, endpoint, key, self._sockets, hello, self._me, calls, self._log, lost_after=60.0)
         instance = Instance(process, peer)
         peer.instances.append(instance)
-        entry.pool.instances.append(instance)
+        calls.service(CONTROL).pool.instances.append(instance)
         limit = now() + CONNECT_SECONDS
         while not peer.up and now() < limit:
             peer.beat()
             gevent.sleep(0.02)
+        if not peer.up:
+            raise Unreachable(f"{process} does not answer on {endpoint}")
         # A process that still starts or already drains answers questions about itself all the same.
-        instance.state = "serving" if peer.up else instance.state
-        return "_mesh"
+        instance.state = "serving"
+        return calls
 
     def _near(self, process: str) -> str:
         """Some process of this host, to reach `process` as it would."""
@@ -164,14 +163,17 @@ def local_host(topology: Topology) -> str:
 
 def _gather(topology: Topology, ask: Callable[[Client, str], Any]) -> dict[str, Any]:
     client = Client(topology)
+
+    def one(process: str) -> Any:
+        try:
+            return ask(client, process)
+        except CallError as error:
+            return error
+
     try:
-        found: dict[str, Any] = {}
-        for process in topology.processes:
-            try:
-                found[process] = ask(client, process)
-            except CallError as error:
-                found[process] = error
-        return found
+        asked = {process: gevent.spawn(one, process) for process in topology.processes}
+        gevent.joinall(asked.values())
+        return {process: greenlet.value for process, greenlet in asked.items()}
     finally:
         client.close()
 

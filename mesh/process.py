@@ -23,7 +23,7 @@ import msgspec
 from mesh.balance import Instance
 from mesh.calls import BUCKET, Calls
 from mesh.contract import Proxy, methods_of
-from mesh.control import ControlNode
+from mesh.control import CONTROL, ControlNode
 from mesh.dispatch import Dispatcher
 from mesh.errors import ConfigError
 from mesh.fanout import BEACON_SECONDS, Fanout
@@ -46,8 +46,6 @@ SETTLE_SECONDS = 3.0
 ORPHAN_SECONDS = 4.0
 """How long a process drains when its launcher is gone."""
 STATS_SECONDS = 1.0
-CONTROL = "_mesh"
-"""Service name of what every process answers about itself."""
 
 
 class Process:

@@ -136,7 +136,10 @@ class BrokerNode(Node):
 
     @classmethod
     def banner(cls, settings: Any) -> list[str]:
-        return [f"clients connect to {settings.listen} (TCP)"]
+        lines = [f"clients connect to {settings.listen} (TCP)"]
+        if settings.tls_listen:
+            lines.append(f"clients connect to {settings.tls_listen} (TLS)")
+        return [*lines, "try: imesh chat alice --to bob, and in another terminal imesh chat bob --to alice"]
 
     # ---- connections
 

@@ -30,6 +30,7 @@ def daemon(server: str, data_dir: Path, run_dir: Path, durability: str) -> Daemo
         "maxmemory-policy": "noeviction",
         "lazyfree-lazy-expire": "yes",
         "loglevel": "warning",
+        "logfile": str(directory / "redis.log"),
         "daemonize": "no",
     }
     command = [server]

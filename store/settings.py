@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -51,6 +52,12 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.redis == "embedded":
             return Address(str(embedded.socket_path(run_dir)), "", 0, "", "", 0)
         return parse_url(self.redis)
+
+    @classmethod
+    def check(cls, topology: Any) -> Iterator[tuple[str, str, str]]:
+        """For `imesh check`: what only shows beside the other tables."""
+        if topology.section("store").redis == "embedded" and len(topology.hosts) > 1:
+            yield "store", "redis", "an embedded Redis can be reached from its own host only; name one for all"
 
     @classmethod
     def daemons(cls, settings: StoreSettings, data_dir: Path, run_dir: Path) -> list[Daemon]:
