@@ -24,9 +24,9 @@ from gevent import subprocess
 from mesh.log import get_log
 from mesh.loop import now
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds before a child is started again; doubled each time."""
-SETTLED_SECONDS = 10.0
+SETTLED_SECONDS = 5.0
 """A child that lived as long is started again without a longer pause."""
 DAEMON_TRIES = 3
 """How often a daemon may end before it was ready for the first time."""

@@ -31,7 +31,7 @@ from packs.codec import JSON, MSGPACK, encode_error, encode_payload
 from packs.codes import Code
 from packs.connection import CloseReason
 from packs.errors import PayloadError
-from packs.flags import ACK, DUP
+from packs.flags import ACK, COMPRESS_MASK, CRYPTO_MASK, DUP
 from packs.pack import VERSION, Pack
 from packs.structs import CommonErrorCode, KickOutAck, SyncDataReq
 from packs.table import KICKOUT, LOGIN, LOGOUT, MSG_GROUP_CHAT, MSG_SINGLE_CHAT, PING, SYNC_DATA_CMD, TABLE, route_key
@@ -45,6 +45,8 @@ QUARANTINE_SECONDS = 1.0
 """How long after a failed message of a session only resends (DUP) pass: what was in flight must not overtake it."""
 RETRY_AFTER_MS = 500
 SWEEP_SECONDS = 1.0
+PLAIN = ~(COMPRESS_MASK | CRYPTO_MASK)
+"""Flags of an answer: those of the request, but answers are neither compressed nor encrypted."""
 ORDERED = frozenset((MSG_SINGLE_CHAT, MSG_GROUP_CHAT))
 """Types whose order within (connection, session) is kept."""
 
@@ -226,11 +228,17 @@ class BrokerNode(Node):
         self.refuse(client, pack, Code.REFUSED, text, RETRY_AFTER_MS)
 
     def _own_request(self, client: Client, pack: Pack) -> None:
-        if pack.type == PING:
-            self._respond(client, pack, client.echo(pack))
-        elif pack.type == LOGOUT:
-            self._respond(client, pack, encode_payload(CommonErrorCode()))
-            client.close(CloseReason.LOGOUT.value)
+        if pack.type in (PING, LOGOUT):
+            try:
+                payload = client.canonical(pack, self.settings.max_frame)
+            except PayloadError as error:
+                self.refuse(client, pack, error.code, error.desc)
+                return
+            if pack.type == PING:
+                self._respond(client, pack, payload)  # echoed
+            else:
+                self._respond(client, pack, encode_payload(CommonErrorCode()))
+                client.close(CloseReason.LOGOUT.value)
         elif pack.type in self._owners:
             self.refuse(client, pack, Code.UNAVAILABLE, "this system has no node for it")
         else:
@@ -274,7 +282,7 @@ class BrokerNode(Node):
         self._respond(client, pack, encode_error(pack.type, code, text, retry_after))
 
     def _respond(self, client: Client, pack: Pack, payload: bytes) -> None:
-        client.send(Pack(pack.type, pack.version, pack.flags | ACK, pack.pack_id, payload))
+        client.send(Pack(pack.type, pack.version, pack.flags & PLAIN | ACK, pack.pack_id, payload))
 
     # ---- publications
 

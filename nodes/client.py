@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mesh.streams import Stream, Streams
 from nodes.contracts import Origin
 from nodes.settings import BrokerSettings
-from packs.codec import MSGPACK, Codec, PayloadError, inflate
+from packs.codec import MSGPACK, Codec, inflate
 from packs.connection import CloseReason, ServerConnection, Violation
 from packs.flags import COMPRESS_MASK, CRYPTO_MASK
 from packs.pack import Pack
@@ -73,13 +73,6 @@ class Client(Stream):
             pack.flags, payload = inflate(pack.flags, payload, limit)
         codec = self.connection.codec
         return payload if codec is MSGPACK or codec is None else codec.canonical(pack.type, payload)
-
-    def echo(self, pack: Pack) -> bytes:
-        """What a PING echoes: its payload if it decodes."""
-        try:
-            return self.codec.canonical(pack.type, pack.payload)
-        except PayloadError:
-            return b""
 
     def overdue(self, time: float, settings: BrokerSettings) -> CloseReason | None:
         """Whether a deadline has passed, and which."""

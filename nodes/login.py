@@ -22,6 +22,7 @@ from packs.codes import Code
 from packs.connection import CloseReason
 from packs.errors import PayloadError
 from packs.flags import ACK
+from packs.frames import MAX_FRAME_BEFORE_LOGIN
 from packs.ids import is_device_id, is_user_id
 from packs.pack import Pack
 from packs.structs import LoginReq, LoginResp
@@ -68,7 +69,7 @@ class Logins:
             client.close(CloseReason.DENIED.value)
             return
         try:
-            message = decode_payload(LoginReq, client.canonical(pack, self._broker.settings.max_frame))
+            message = decode_payload(LoginReq, client.canonical(pack, MAX_FRAME_BEFORE_LOGIN))
         except PayloadError as error:
             self._fail(client, pack, error.code, error.desc)
             return

@@ -112,7 +112,7 @@ class PackNode(Node, Packs):
         for incoming, key, origin, request in calls:
             found = self._handlers.get(request.type)
             if found is None:
-                incoming.reply(encode_error(request.type, Code.PROTOCOL))
+                incoming.reply(encode_error(request.type, Code.UNAVAILABLE, "this system has no node for it"))
                 continue
             struct = TABLE[request.type].request
             assert struct is not None

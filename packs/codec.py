@@ -242,9 +242,14 @@ class _JsonCodec(Codec):
     def decode(self, body: bytes | memoryview) -> Pack:
         try:
             pack = _decode_json_pack(body)
-        except _UNREADABLE as error:
-            raise BadPack(str(error)) from None
-        return Pack(pack.type, pack.version, pack.flags, pack.pack_id, bytes(pack.payload))
+            payload = bytes(pack.payload)
+        except _UNREADABLE:
+            try:
+                pack = _decode_json_pack(_SURROGATE.sub(rb"\\ufffd", body))
+            except _UNREADABLE as error:
+                raise BadPack(str(error)) from None
+            payload = _BAD_JSON  # refused as a payload: closing would make its sender try for ever
+        return Pack(pack.type, pack.version, pack.flags, pack.pack_id, payload)
 
     def canonical(self, pack_type: int, payload: bytes, *, response: bool = False) -> bytes:
         if not payload:
@@ -273,6 +278,11 @@ class _JsonCodec(Codec):
 
 
 _decode_json_pack = msgspec.json.Decoder(_JsonPack).decode
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+"""Half a character, where a text was cut inside one: browsers write it and no decoder takes it."""
+
+_BAD_JSON = b"\xff"
 
 MSGPACK: Codec = _MsgpackCodec()
 JSON: Codec = _JsonCodec()

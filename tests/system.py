@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -212,3 +213,11 @@ def running(text: str) -> Iterator[System]:
             raise
         finally:
             system.destroy()
+
+
+def free_port() -> int:
+    """A port that is free now, for tests in which clients must find a restarted broker again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,139 @@
+"""Any process dies at any instant, under load of 100 clients, and no promise is broken."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import gevent
+import pytest
+
+from client.client import Client
+from client.errors import ClientError
+from tests.load import Load
+from tests.system import System, free_port, running, topology_text
+from tests.waiting import wait_until
+
+KILLS = 16
+"""Per layout; two layouts make more than 30."""
+WHOLE_SECONDS = 5.0
+
+
+def topology(layout: str, port: int, **counts: int) -> str:
+    return topology_text(layout, counts=counts, tables={"node.broker": {"listen": f"127.0.0.1:{port}"}})
+
+
+def works(address: str, name: str) -> bool:
+    """Whether somebody new can log in and send."""
+    try:
+        with Client(address, name).connect(timeout=2) as client:
+            return client.send(f"{name}-peer", "x", timeout=2) is not None
+    except ClientError:
+        return False
+
+
+def whole_again(system: System, address: str, name: str, since: float) -> float:
+    """Wait until every process serves and somebody new can log in and send; seconds since `since`."""
+    system.wait_serving()
+    wait_until(lambda: works(address, name), "a login and a message to work")
+    return time.monotonic() - since
+
+
+@pytest.mark.seconds(150)
+@pytest.mark.parametrize("layout", ["default", "split"])
+def test_any_process_killed_at_random(layout: str) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    hits = 0
+    slowest = 0.0
+    with running(topology(layout, port)) as system:
+        load = Load([address], pairs=50)
+        load.start()
+        wait_until(lambda: load.acked > 500, "the load to run")
+        targets = [*system.status(), "redis"]
+        plan = targets + [rng.choice(targets) for _ in range(KILLS - len(targets))]
+        rng.shuffle(plan)
+        for n, process in enumerate(plan):
+            gevent.sleep(rng.uniform(0.05, 0.6))
+            pid = system.pid(process)
+            under_way, before = load.in_flight, load.acked
+            started = time.monotonic()
+            os.kill(pid, signal.SIGKILL)
+            seconds = whole_again(system, address, f"probe{n}", started)
+            slowest = max(slowest, seconds)
+            assert seconds < WHOLE_SECONDS, f"{process}: whole again after {seconds:.1f} s"
+            assert system.pid(process) != pid
+            hits += under_way > 0
+            wait_until(lambda b=before: load.acked > b, "the load to go on")  # type: ignore[misc]
+        broken = load.finish()
+        load.close()
+    print(f"{layout}: {hits} of {len(plan)} kills hit messages under way, {load.acked} acks, slowest {slowest:.1f} s")
+    assert hits >= len(plan) * 0.8, "the kills did not hit: the run proves nothing"
+    assert broken == []
+
+
+def test_all_processes_at_once() -> None:
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    with running(topology("default", port)) as system:
+        load = Load([address], pairs=20)
+        load.start()
+        wait_until(lambda: load.acked > 500, "the load to run")
+        started = time.monotonic()
+        for pid in [system.pid(p) for p in (*system.status(), "redis")]:
+            os.kill(pid, signal.SIGKILL)
+        assert whole_again(system, address, "probe", started) < WHOLE_SECONDS
+        before = load.acked
+        wait_until(lambda: load.acked > before, "the load to go on")
+        assert load.finish() == []
+        load.close()
+
+
+def test_the_launcher_is_killed_and_a_new_one_goes_on() -> None:
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    with running(topology("default", port)) as system:
+        load = Load([address], pairs=20)
+        load.start()
+        wait_until(lambda: load.acked > 500, "the load to run")
+        pids = [system.pid(p) for p in (*system.status(), "redis")]
+        assert system.launcher is not None
+        started = time.monotonic()
+        system.launcher.kill()
+        system.launcher.wait()
+        wait_until(lambda: not any(map(_runs, pids)), "the orphans to end", 10)
+        assert time.monotonic() - started < 5.0
+        system.up()
+        before = load.acked
+        wait_until(lambda: load.acked > before, "the load to go on")
+        assert load.finish() == []
+        load.close()
+
+
+def test_a_stop_in_order_loses_nothing() -> None:
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    with running(topology("default", port)) as system:
+        load = Load([address], pairs=20)
+        load.start()
+        wait_until(lambda: load.acked > 500, "the load to run")
+        assert system.stop() == 0
+        system.up()
+        before = load.acked
+        wait_until(lambda: load.acked > before, "the load to go on")
+        assert load.finish() == []
+        load.close()
+        assert " error " not in system.log
+
+
+def _runs(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
