@@ -31,6 +31,13 @@ def strict() -> Iterator[System]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def wide() -> Iterator[System]:
+    """A system with two brokers, each on a port of its own."""
+    with running(topology_text(counts={"edge": 2})) as found:
+        yield found
+
+
 @pytest.fixture(scope="module")
 def unharmed(system: System) -> Iterator[None]:
     """Nothing that the tests of a module do harms a process."""
