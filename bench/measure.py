@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -160,6 +160,11 @@ class Rounds:
         pairs = zip(self.figures[above], self.figures[below], strict=True)
         return spread(one[figure] / other[figure] for one, other in pairs)
 
+    def foreign(self) -> str:
+        """What others used of this machine meanwhile, in cores."""
+        found = spread(run["foreign"] for runs in self.figures.values() for run in runs if "foreign" in run)
+        return f"{found.median:.2f} of a core, at most {found.high:.2f}"
+
     def total(self, figure: str) -> float:
         """Sum over all contestants and rounds, those that lack it left out."""
         return sum(run.get(figure, 0.0) for runs in self.figures.values() for run in runs)
@@ -185,6 +190,33 @@ class Outcome(NamedTuple):
             "p50_ms": self.p50 * 1e3, "p99_ms": self.p99 * 1e3, "calls": self.calls, "wrong": self.wrong,
             "foreign": self.foreign,
         }  # fmt: skip
+
+
+MAX_FOREIGN = 0.25
+"""Share of a core that others may use during a run."""
+
+
+class Patience:
+    """Runs again what others on this machine disturbed, as often as there are tries left; then takes what comes."""
+
+    def __init__(self, tries: int) -> None:
+        self.left = tries
+        self.repeated = 0
+
+    def run(self, measure: Callable[[], Figures]) -> Figures:
+        """The figures of `measure()`, which tell "foreign"."""
+        while True:
+            figures = measure()
+            if figures["foreign"] <= MAX_FOREIGN or not self.left:
+                return figures
+            self.left -= 1
+            self.repeated += 1
+            progress(f"disturbed by others ({figures['foreign']:.2f} of a core); once more")
+
+    def told(self, rounds: Rounds) -> dict[str, str]:
+        """Settings for the report."""
+        repeated = f"{self.repeated} runs with more than {MAX_FOREIGN:g} were done again"
+        return {"others on this machine": f"{rounds.foreign()}; {repeated}"}
 
 
 # ---- the report

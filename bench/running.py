@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.measure import SERVER_CORES, Clock, descendants, pin, progress, rss_bytes
 
@@ -135,6 +135,11 @@ class Options(argparse.Namespace):
     seconds: float
     quick: bool
     json: Path | None
+    usual: tuple[int, float]
+    short: tuple[int, float]
+
+
+O = TypeVar("O", bound=Options)
 
 
 def make_parser(name: str, description: str, *, rounds: int, seconds: float, quick: tuple[int, float]) -> argparse.ArgumentParser:
@@ -148,9 +153,10 @@ def make_parser(name: str, description: str, *, rounds: int, seconds: float, qui
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, arguments: list[str] | None = None) -> Options:
-    """The options, with the defaults that --quick chooses."""
-    options = parser.parse_args(arguments, Options())
+def parse(parser: argparse.ArgumentParser, options: O) -> O:
+    """Fill in `options`, with the defaults that --quick chooses. From now on SIGTERM ends the benchmark in order."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    parser.parse_args(namespace=options)
     rounds, seconds = options.short if options.quick else options.usual
     options.rounds = options.rounds or rounds
     options.seconds = options.seconds or seconds

@@ -45,6 +45,8 @@ QUARANTINE_SECONDS = 1.0
 """How long after a failed message of a session only resends (DUP) pass: what was in flight must not overtake it."""
 RETRY_AFTER_MS = 500
 SWEEP_SECONDS = 1.0
+CLOSE_AT_ONCE = 100
+"""Connections that a draining broker closes before others get their turn."""
 PLAIN = ~(COMPRESS_MASK | CRYPTO_MASK)
 """Flags of an answer: those of the request, but answers are neither compressed nor encrypted."""
 ORDERED = frozenset((MSG_SINGLE_CHAT, MSG_GROUP_CHAT))
@@ -342,8 +344,10 @@ class BrokerNode(Node):
             client.pause()
         while any(c.unanswered for c in clients if c.open):
             gevent.sleep(0.02)
-        for client in clients:
+        for n, client in enumerate(clients):
             client.close(CloseReason.DRAINING.value)
+            if n % CLOSE_AT_ONCE == 0:
+                gevent.sleep(0)
         while self.streams.leaving:
             gevent.sleep(0.02)
 
