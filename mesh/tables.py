@@ -67,15 +67,18 @@ def read_table(report: Report, table: str, values: Any, struct: type[S]) -> S | 
         if key not in fields:
             report.add(table, key, f'unknown key "{key}"' + suggest(key, fields))
     found: dict[str, Any] = {}
+    whole = True
     for key, field in fields.items():
         if key in values:
             try:
                 found[field.name] = msgspec.convert(values[key], field.type)
             except msgspec.ValidationError as error:
                 report.add(table, key, f"{key}: {_plain(str(error))}")
+                whole = whole and not field.required
         elif field.required:
             report.add(table, "", f'"{key}" is missing')
-    if len(report.problems) > before:
+            whole = False
+    if not whole:
         return None
     try:
         settings = struct(**found)
