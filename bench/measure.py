@@ -32,7 +32,7 @@ Figures = dict[str, float]
 
 
 def cpu_us(pid: int) -> float:
-    """CPU time of all threads of a process, and of its children that have ended (in steps of 10 ms). 0 if it is gone."""
+    """CPU time of all threads of a process and of its children that have ended (in steps of 10 ms); 0 if it is gone."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
         ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]

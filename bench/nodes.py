@@ -39,8 +39,8 @@ class EchoNode(Node, Echo):
 
     @batch(Echo.batched)
     def _batched(self, calls: Sequence[Incoming]) -> None:
-        for call in calls:
-            call.reply(call.args[0])
+        for incoming in calls:
+            incoming.reply(incoming.args[0])
 
 
 class CallerNode(Node, Caller):

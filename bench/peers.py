@@ -84,7 +84,7 @@ def _raw_client(endpoint: str) -> Run:
     socket.connect(endpoint)
 
     def loop(until: float, sent: deque[tuple[bytes, float]]) -> tuple[list[float], int]:
-        """Answer each answer with the next question; latencies and wrong answers until then. Answers keep their order."""
+        """Ask again after each answer; latencies and number of wrong answers until then. Answers keep their order."""
         latencies: list[float] = []
         wrong = 0
         while True:

@@ -11,15 +11,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from bench import peers
 from bench.closed_loop import BLOB_BYTES
-from bench.measure import CLIENT_CORES, Mark, Outcome, Report, Rounds, Spread, pin, progress, table
+from bench.measure import CLIENT_CORES, Figures, Mark, Outcome, Patience, Report, Rounds, pin, progress, table
 from bench.nodes import BATCH, PLAIN
-from bench.running import Mesh, Options, make_parser, parse
+from bench.running import Mesh, make_parser, parse
 from mesh.control import call_method
 from mesh.topology import load
 
@@ -36,14 +37,14 @@ Contest = Callable[[int, float], Outcome]
 
 def main() -> int:
     parser = make_parser("rpc", "Calls between two processes.", rounds=5, seconds=1.5, quick=(2, 0.4))
-    options = parse(parser, Options())
+    options = parse(parser)
     rounds, patience = Rounds(), Patience(0 if options.quick else REPEATS)
     with ExitStack() as stack:
         contest = _contestants(stack)
         for number in range(options.rounds):
             for waiters in WAITERS:
                 for name, run in contest.items():
-                    figures = patience.run(lambda: run(waiters, options.seconds).figures())
+                    figures = patience.run(partial(_figures, run, waiters, options.seconds))
                     rounds.add(f"{name}, {waiters}", figures)
                     rate = f"{figures['rate']:,.0f}/s"
                     progress(f"round {number + 1}/{options.rounds}  {name}, {waiters} waiting: {rate}")
@@ -56,6 +57,10 @@ def main() -> int:
     report.tables = _tables(rounds)
     report.marks = _marks(rounds)
     return report.publish(options.json)
+
+
+def _figures(run: Contest, waiters: int, seconds: float) -> Figures:
+    return run(waiters, seconds).figures()
 
 
 def _contestants(stack: ExitStack) -> dict[str, Contest]:
@@ -89,7 +94,8 @@ def _tables(rounds: Rounds) -> dict[str, str]:
             both = rounds.of(key, "server_us").median + rounds.of(key, "client_us").median
             rows.append([
                 name, rounds.text(key, "rate", 0), rounds.text(key, "server_us"), rounds.text(key, "client_us"),
-                f"{both:,.1f}", rounds.text(key, "p50_ms", 2), rounds.text(key, "p99_ms", 2), f"{ratio.median:.2f} times",
+                f"{both:,.1f}", rounds.text(key, "p50_ms", 2), rounds.text(key, "p99_ms", 2),
+                f"{ratio.median:.2f} times",
             ])  # fmt: skip
         tables[f"{waiters} waiting"] = table(heads, rows)
     return tables

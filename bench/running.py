@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from bench.measure import SERVER_CORES, Clock, descendants, pin, progress, rss_bytes
 
@@ -23,6 +23,10 @@ ANY_PORTS = {"IMESH_MESH_STATS": "127.0.0.1:0"}
 """Settings in the environment that keep every benchmark off ports that others use."""
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+ALARMS, ALARM_LENGTH = 5, 300
+"""Of what the mesh logged as warning or error, this many lines of this many characters are shown."""
+TERMINATED = 143
+"""Exit code after SIGTERM."""
 
 
 class Mesh:
@@ -56,8 +60,8 @@ class Mesh:
         command = [sys.executable, "-m", "mesh", "up", str(self.topology), "--data", str(self.data)]
         with (self._directory / "log").open("wb") as log:
             self.launcher = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, **self._settings}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,  # Ctrl-C reaches us, and we stop it in order
+                command, cwd=ROOT, env={**os.environ, **self._settings}, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True,  # Ctrl-C reaches us, and we stop it in order
             )  # fmt: skip
 
     def wait_serving(self) -> None:
@@ -65,7 +69,8 @@ class Mesh:
         command = [sys.executable, "-m", "mesh", "status", "--json", str(self.topology), "--data", str(self.data)]
         limit = time.monotonic() + START_SECONDS
         while True:
-            asked = subprocess.run(command, cwd=ROOT, env={**os.environ, **self._settings}, capture_output=True, check=False)
+            environment = {**os.environ, **self._settings}
+            asked = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
             if asked.returncode == 0:
                 break
             if self._launcher.poll() is not None or time.monotonic() > limit:
@@ -122,9 +127,11 @@ class Mesh:
                 for pid in reversed(descendants(launcher.pid)):
                     os.kill(pid, signal.SIGKILL)
                 launcher.wait()
-        for line in self.log.splitlines():
-            if " error " in line or " warning " in line:
-                progress(f"mesh: {line}")
+        alarms = [line for line in self.log.splitlines() if " error " in line or " warning " in line]
+        for line in alarms[:ALARMS]:
+            progress(f"mesh: {line[:ALARM_LENGTH]}")
+        if len(alarms) > ALARMS:
+            progress(f"mesh: and {len(alarms) - ALARMS} more like these")
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
@@ -139,10 +146,9 @@ class Options(argparse.Namespace):
     short: tuple[int, float]
 
 
-O = TypeVar("O", bound=Options)
-
-
-def make_parser(name: str, description: str, *, rounds: int, seconds: float, quick: tuple[int, float]) -> argparse.ArgumentParser:
+def make_parser(
+    name: str, description: str, *, rounds: int, seconds: float, quick: tuple[int, float]
+) -> argparse.ArgumentParser:
     """The command line of a benchmark with the options of all. `quick`: its rounds and seconds."""
     parser = argparse.ArgumentParser(f"python -m bench.{name}", description=description)
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds of all contestants (default: {rounds})")
@@ -153,10 +159,10 @@ def make_parser(name: str, description: str, *, rounds: int, seconds: float, qui
     return parser
 
 
-def parse(parser: argparse.ArgumentParser, options: O) -> O:
-    """Fill in `options`, with the defaults that --quick chooses. From now on SIGTERM ends the benchmark in order."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    parser.parse_args(namespace=options)
+def parse(parser: argparse.ArgumentParser) -> Options:
+    """The options, with the defaults that --quick chooses. From now on SIGTERM ends the benchmark in order."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    options = parser.parse_args(namespace=Options())
     rounds, seconds = options.short if options.quick else options.usual
     options.rounds = options.rounds or rounds
     options.seconds = options.seconds or seconds

@@ -9,7 +9,9 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from mesh.cli import Subparsers, add_command, add_topology_options, load_topology
+from mesh.cli import Subparsers, _require_running, add_command, add_topology_options, load_topology
+from mesh.errors import AppError, MeshError
+from mesh.topology import Topology
 
 PAGE = 1000
 CALL_SECONDS = 10.0
@@ -38,21 +40,34 @@ def register(subparsers: Subparsers) -> None:
         add_topology_options(action)
 
 
-def _call(options: argparse.Namespace, method: str, *args: Any) -> Any:
+def _running(options: argparse.Namespace) -> Topology:
+    """The topology of a system that runs here. Raises `MeshError`."""
+    return _require_running(load_topology(options))
+
+
+def _call(topology: Topology, method: str, *args: Any) -> Any:
     from mesh.control import call_method
 
-    return call_method(load_topology(options), method, list(args), CALL_SECONDS)
+    try:
+        return call_method(topology, method, list(args), CALL_SECONDS)
+    except AppError as error:
+        raise MeshError(error.text) from None
 
 
 def _add(options: argparse.Namespace) -> int:
+    topology = _running(options)
     if sys.stdin.isatty():
-        password = getpass.getpass(f"password of {options.name}: ")
-        if getpass.getpass("once more: ") != password:
+        try:
+            password = getpass.getpass(f"password of {options.name}: ")
+            again = getpass.getpass("once more: ")
+        except EOFError:
+            return 1
+        if again != password:
             print("imesh: the two passwords differ; nothing was done", file=sys.stderr)
             return 1
     else:
         password = sys.stdin.readline().rstrip("\n")
-    if not _call(options, "user.add_account", options.name, password, options.replace):
+    if not _call(topology, "user.add_account", options.name, password, options.replace):
         print(f"imesh: {options.name} exists already; --replace changes the password", file=sys.stderr)
         return 1
     print(f"{options.name} can log in")
@@ -60,9 +75,10 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
+    topology = _running(options)
     found: list[tuple[str, int]] = []
     while True:
-        page = _call(options, "user.accounts", len(found), PAGE)
+        page = _call(topology, "user.accounts", len(found), PAGE)
         found += page
         if len(page) < PAGE:
             break
@@ -77,5 +93,5 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _token(options: argparse.Namespace) -> int:
-    print(_call(options, "user.token", options.name, options.seconds))
+    print(_call(_running(options), "user.token", options.name, options.seconds))
     return 0

@@ -6,7 +6,7 @@ callers see of a lost connection is that things take longer; `close` ends it.
 
 from __future__ import annotations
 
-import queue
+import logging
 import random
 import ssl
 import threading
@@ -16,31 +16,44 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from client.connection import Connection
+from client.connection import Connection, parse_address
 from client.errors import ClientError, ConnectionLost, LoginRefused, NotAnswered, Refused
-from client.inbox import Inbox, Message, Pull
+from client.inbox import Inbox, Message
+from client.mailbox import Mailbox
 from client.outbox import Outbox, Outgoing
+from client.requests import Done, Requests, Waiter
 from client.store import MemoryStore, Store
+from client.sync import OUTCOME_UNKNOWN, Sync, message_of
 from packs import structs as s
 from packs import table as t
 from packs.codec import MSGPACK, Codec, decode_payload, encode_payload
 from packs.codes import Code
 from packs.errors import PayloadError
 from packs.flags import ACK, COUNTER, DUP
+from packs.frames import MAX_FRAME
 from packs.ids import is_group_id, is_user_id, single_session
-from packs.pack import Pack
+from packs.pack import VERSION, Pack
 
-RECONNECT_SECONDS, RECONNECT_SECONDS_MAX = 0.1, 10.0
+LOGIN_SECONDS = 10.0
+"""How long `connect` waits, unless told otherwise."""
 REQUEST_SECONDS = 6.0
 """The server answers within 5 s; later than this an answer will not come."""
-TICK_SECONDS = 0.2
-BUSY_TICK_SECONDS = 0.05
-PAGE = 200
+RECONNECT_SECONDS, RECONNECT_SECONDS_MAX = 0.1, 10.0
+"""Pause before a new connection, doubled each time, with full jitter."""
+STABLE_SECONDS = 5.0
+"""A connection that lasted this long was a good one: the next pause is a short one again."""
+TICK_SECONDS, BUSY_TICK_SECONDS = 0.5, 0.05
+"""How often the reader looks at the clock, when nothing is under way and when something is."""
+FIRST_SYNC_SECONDS = 2.0
+"""How long the first messages wait for the first sync. Sending moves the read position, so what is unread has to be
+known before."""
+MAX_EXPANSION = 8
+"""No codec writes a payload more than this many times as long as it is."""
 RESYNC = 5
-RETRY_LOGIN = (Code.UNAVAILABLE, Code.REFUSED, Code.EXCEPTION)
-UNKNOWN = (Code.UNAVAILABLE, Code.REFUSED, Code.EXCEPTION)
-"""After these codes a message is sent again."""
-MESSAGE_TYPES = (t.MSG_SINGLE_CHAT, t.MSG_GROUP_CHAT, t.MSG_BIZ_NOTIFY)
+"""Command of SYNC_DATA_CMD: something may have been missed."""
+MESSAGE_TYPES = frozenset((t.MSG_SINGLE_CHAT, t.MSG_GROUP_CHAT, t.MSG_BIZ_NOTIFY))
+
+_log = logging.getLogger("imesh.client")
 
 
 @dataclass(frozen=True)
@@ -62,29 +75,6 @@ class HotSession:
     newest: Message | None
 
 
-class _Waiter:
-    """One answer, waited for by a thread."""
-
-    def __init__(self) -> None:
-        self._ready = threading.Event()
-        self._outcome: tuple[Any, Exception | None] = (None, None)
-
-    def __call__(self, result: Any, error: Exception | None) -> None:
-        self._outcome = (result, error)
-        self._ready.set()
-
-    def get(self, timeout: float | None, what: str) -> Any:
-        if not self._ready.wait(timeout):
-            raise NotAnswered(f"{what}: no answer within {timeout} s")
-        result, error = self._outcome
-        if error is not None:
-            raise error
-        return result
-
-
-Done = Callable[[Any, Exception | None], None]
-
-
 class Client:
     """See the package's docstring for an example. All times in seconds."""
 
@@ -96,63 +86,68 @@ class Client:
     ) -> None:  # fmt: skip
         """`address`: "host:port" or several, tried in turn. `password`: or a token. `on_message`, if given, gets each
         message on the reader's thread instead of `messages`. `on_event(name, detail)`: "connected", "disconnected",
-        "kicked", "refused", "resync". `catch_up`: deliver what is unread in sessions that `store` does not know."""
+        "resync"; and last of all "kicked" or "refused", after which nothing more comes. `catch_up`: deliver what is
+        unread in sessions that `store` does not know. Raises `ValueError` for an address that is none."""
         self.user = user
         self._addresses = [address] if isinstance(address, str) else list(address)
+        for each in self._addresses:
+            parse_address(each)
         self._login = s.LoginReq(client_id=user, password=password, device_type=device_type, device_id=device_id)
         self._codec = codec
         self._tls = tls
         self._on_message = on_message
-        self._on_event = on_event or (lambda name, detail: None)
+        self._on_event = on_event
         self._store: Store = store or MemoryStore()
-        self._lock = threading.RLock()
+        self._kept_cursor, positions, unsent = self._store.load()
+        self._lock = threading.RLock()  # of the connection, the outbox and the store
         self._outbox = Outbox(window)
-        self._inbox = Inbox(catch_up)
-        self._messages: queue.Queue[Message | None] = queue.Queue()
-        self._waiting: dict[str, tuple[int, Done, float]] = {}  # packId -> (type, completion, deadline)
+        self._inbox = Inbox(catch_up, synced=self._kept_cursor > 0)
+        self._mailbox = Mailbox(self._keep_position)
+        self._requests = Requests()
+        self._sync = Sync(self._inbox, self._kept_cursor, self._ask, self._unsent)
         self._connection: Connection | None = None
+        self._max_frame = MAX_FRAME
         self._closing = threading.Event()
-        self._first: _Waiter | None = None
+        self._first: Waiter | None = None
+        self._may_send = False
+        self._refusal: LoginRefused | None = None
         self._thread: threading.Thread | None = None
-        self._heartbeat = 25.0
         self._random = random.Random()
-        self._cursor, positions, unsent = self._store.load()
         for session, position in positions.items():
             self._inbox.restore(session, position)
         for pack_id, pack_type, session, payload, flags in unsent:
-            message = Outgoing(pack_id, pack_type, session, payload, flags, _nobody, tried=True)
-            self._outbox.add(message)
+            self._outbox.add(Outgoing(pack_id, pack_type, session, payload, flags, _nobody, tried=True))
 
     # ---- life
 
-    def connect(self, timeout: float | None = None) -> Client:
-        """Connect and log in; returns itself. Raises `LoginRefused`, or `ConnectionLost` when no address answers."""
-        self._first = _Waiter()
+    def connect(self, timeout: float | None = LOGIN_SECONDS) -> Client:
+        """Connect and log in; returns itself. May be called again after it failed, and after `close`.
+
+        Raises `LoginRefused`, `ConnectionLost` when no address answers, or `NotAnswered` after `timeout`.
+        """
+        self.close()
+        self._closing.clear()
+        self._mailbox.open()
+        self._refusal = None
+        self._first = first = Waiter()
         self._thread = threading.Thread(target=self._run, name=f"imesh-{self.user}", daemon=True)
         self._thread.start()
         try:
-            self._first.get(timeout, "login")
-        except ClientError:
+            first.get(timeout, "login")
+        except ClientError as error:
             self.close()
-            raise
+            raise (self._refusal if isinstance(error, NotAnswered) and self._refusal else error) from None
         return self
 
-    def reopen(self) -> None:
-        """Make a client that could not connect, or was closed, ready for `connect`."""
-        self.close()
-        self._closing.clear()
-        self._thread = None
-        self._messages = queue.Queue()
-
     def close(self) -> None:
-        """Log out and end. What is unacknowledged stays in the store, if it keeps anything."""
+        """Log out and end. What is unacknowledged, and what the program has not taken yet, stays in the store if that
+        keeps anything; whoever waits for it gets `ConnectionLost`."""
         self._closing.set()
         with self._lock:
             if self._connection is not None:
                 self._connection.log_out()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=5)
-        self._messages.put(None)
+            self._thread.join()
 
     def __enter__(self) -> Client:
         return self if self._thread is not None else self.connect()
@@ -178,40 +173,49 @@ class Client:
         """Send a message to a user, or to a group by its id.
 
         Waits until it is stored, also across reconnects, and returns its numbers; with `wait=False` returns at once,
-        and `done(sent, error)`, if given, is called later. Raises `Refused`, or `NotAnswered` after `timeout`: it is
-        still in the outbox then and may be stored later.
+        and `done(sent, error)`, if given, is called later. Raises `Refused`, `ConnectionLost` when the client is
+        closed, or `NotAnswered` after `timeout`: it is still in the outbox then and may be stored later.
         """
         group = is_group_id(to)
         if not group and not is_user_id(to):
             raise ValueError(f"{to!r} is no user or group id")
         session = to if group else single_session(self.user, to)
-        request = s.MsgReq(session_id=session, to=to, content=content, content_type=content_type)
+        payload = encode_payload(s.MsgReq(session_id=session, to=to, content=content, content_type=content_type))
         pack_type = t.MSG_GROUP_CHAT if group else t.MSG_SINGLE_CHAT
-        waiter = _Waiter() if wait else None
-        message = Outgoing(
-            str(uuid.uuid4()), pack_type, session, encode_payload(request), flags, waiter or done or _nobody
-        )
+        waiter = Waiter()
+        completion: Done = waiter if wait else self._safely(done) if done is not None else _nobody
+        message = Outgoing(str(uuid.uuid4()), pack_type, session, payload, flags, completion)
+        self._check_size(message)
         with self._lock:
-            self._store.unsent((message.pack_id, pack_type, session, message.payload, flags))
+            if self._closing.is_set():
+                raise ConnectionLost("the client is closed")
+            self._store.unsent((message.pack_id, pack_type, session, payload, flags))
             self._outbox.add(message)
             self._pump()
-        if waiter is None:
+        if not wait:
             return None
         sent: Sent = waiter.get(timeout, f"message to {to}")
         return sent
 
+    def _check_size(self, message: Outgoing) -> None:
+        """A frame over the server's limit would cost the connection, again and again."""
+        if len(message.payload) * MAX_EXPANSION < self._max_frame:
+            return
+        pack = Pack(message.pack_type, VERSION, message.flags, message.pack_id, message.payload)
+        if len(self._codec.encode_frame(pack)) > self._max_frame:
+            raise Refused(Code.MSG_TOO_LONG, f"message is longer than a frame of {self._max_frame} bytes")
+
     def request(self, pack_type: int, payload: s.Payload | None = None, timeout: float = REQUEST_SECONDS) -> Any:
         """Any other request; its answer. Raises `Refused`, `ConnectionLost` or `NotAnswered`."""
-        waiter = _Waiter()
+        waiter = Waiter()
         self._ask(pack_type, payload or s.Empty(), waiter)
         return waiter.get(timeout, t.TABLE[pack_type].name if pack_type in t.TABLE else str(pack_type))
 
     def _ask(self, pack_type: int, payload: s.Payload, done: Done) -> None:
-        pack_id = str(uuid.uuid4())
         with self._lock:
             connection = self._connection
             if connection is not None:
-                self._waiting[pack_id] = (pack_type, done, time.monotonic() + REQUEST_SECONDS)
+                pack_id = self._requests.add(pack_type, done, time.monotonic() + REQUEST_SECONDS)
                 connection.send(pack_type, encode_payload(payload), pack_id, 0)
         if connection is None:
             done(None, ConnectionLost("not connected"))
@@ -219,33 +223,31 @@ class Client:
     def _pump(self) -> None:
         """Send what is due. Under the lock."""
         connection = self._connection
-        if connection is None:
+        if connection is None or not self._may_send:
             return
         for message in self._outbox.due(time.monotonic()):
             flags = message.flags | (DUP if message.tried else 0)
             connection.send(message.pack_type, message.payload, message.pack_id, flags)
+
+    def _unsent(self) -> set[str]:
+        with self._lock:
+            return {message.pack_id for message in self._outbox}
 
     # ---- receiving
 
     def messages(self, timeout: float | None = None) -> Iterator[Message]:
         """Received messages as they come, each once, in order per session. Ends at `close`, or after `timeout` seconds
         without one."""
-        while True:
-            try:
-                message = self._messages.get(timeout=timeout)
-            except queue.Empty:
-                return
-            if message is None:
-                return
-            yield message
+        return self._mailbox.messages(timeout)
 
     def history(self, peer_or_session: str, before: int = 0, count: int = 30) -> list[Message]:
         """Messages with a peer or of a session, newest first: from `before` (inclusive; 0: the newest) downwards."""
-        session = self._session(peer_or_session)
+        is_session = is_group_id(peer_or_session) or peer_or_session.startswith(("SC_", "BM_"))
+        session = peer_or_session if is_session else single_session(self.user, peer_or_session)
         response = self.request(
             t.HISTORY_MSG_PULL, s.HistoryMsgPullReq(session_id=session, seq_id=before, count=count)
         )
-        return [_message(pack, "history") for pack in response.msgs]
+        return [message_of(pack, "history") for pack in response.msgs]
 
     def hot_sessions(self) -> list[HotSession]:
         """All recent sessions, ascending by activity."""
@@ -254,225 +256,194 @@ class Client:
         while True:
             response = self.request(t.HOTSESSION_SYNC, s.HotSessionReq(timestamp=cursor))
             for item in response.sessions:
-                newest = _message(item.last_msgs[0], "history") if item.last_msgs else None
+                newest = message_of(item.last_msgs[0], "history") if item.last_msgs else None
                 found.pop(item.session_id, None)
                 found[item.session_id] = HotSession(item.session_id, item.read_seq_id, item.unread_count, newest)
             cursor = response.timestamp
             if response.error_code.code != Code.HOT_SESSION_MORE:
                 return list(found.values())
 
-    def _session(self, peer_or_session: str) -> str:
-        is_session = is_group_id(peer_or_session) or peer_or_session.startswith(("SC_", "BM_"))
-        return peer_or_session if is_session else single_session(self.user, peer_or_session)
-
-    # ---- the reader
+    # ---- the reader: from connection to connection
 
     def _run(self) -> None:
+        error: ClientError = ConnectionLost("the client is closed")
+        event = ""
+        try:
+            self._stay_connected()
+        except (ConnectionLost, LoginRefused) as reason:
+            error, event = reason, "refused"
+        except Refused as reason:
+            error, event = reason, "kicked"
+        except Exception as bug:
+            error, event = ClientError(f"the client failed: {bug!r}"), "refused"
+            raise
+        finally:
+            self._over(error, event)
+
+    def _stay_connected(self) -> None:
+        """Until closed. Raises `LoginRefused`, `Refused` when kicked out, `ConnectionLost` if there never was one."""
         attempt = 0
         while not self._closing.is_set():
-            address = self._addresses[attempt % len(self._addresses)]
+            began, pause = time.monotonic(), 0.0
             try:
-                connection = Connection(address, self._codec, self._tls, self._login)
+                self._serve(Connection(self._addresses[attempt % len(self._addresses)], *self._how()))
             except LoginRefused as error:
-                if error.code not in RETRY_LOGIN or self._first is not None:
-                    self._over("refused", error)
-                    return
-                self._back_off(attempt, error.retry_after / 1000)
-                attempt += 1
-                continue
+                if error.code not in OUTCOME_UNKNOWN:
+                    raise
+                self._refusal, pause = error, error.retry_after / 1000
             except (OSError, ConnectionLost) as error:
                 if self._first is not None and attempt + 1 >= len(self._addresses):
-                    self._over("refused", ConnectionLost(f"no imesh on {', '.join(self._addresses)}: {error}"))
-                    return
-                self._back_off(attempt, 0.0)
-                attempt += 1
-                continue
-            attempt = 0
-            if self._serve(connection):
-                return
+                    raise ConnectionLost(f"no imesh on {', '.join(self._addresses)}: {error}") from None
+            attempt = 0 if time.monotonic() - began > STABLE_SECONDS and self._first is None else attempt + 1
+            limit = min(RECONNECT_SECONDS * 2 ** min(attempt, 10), RECONNECT_SECONDS_MAX)
+            self._closing.wait(max(pause, self._random.uniform(RECONNECT_SECONDS / 4, limit)))
+
+    def _how(self) -> tuple[Codec, ssl.SSLContext | None, s.LoginReq]:
+        return self._codec, self._tls, self._login
+
+    def _serve(self, connection: Connection) -> None:
+        """Use a connection until it breaks or the client is closed. Raises `Refused` when kicked out."""
+        try:
+            with self._lock:
+                self._connection = connection
+                self._max_frame = connection.max_frame
+            began = time.monotonic()
+            self._inbox.connected(began)
+            self._sync.begin(began)
+            self._tell("connected", connection.address)
+            self._tick(connection)
+            while not (self._closing.is_set() and connection.log_out()):
+                if self._sync.tried or time.monotonic() - began > FIRST_SYNC_SECONDS:
+                    self._ready()
+                for pack in connection.receive(self._tick_seconds(connection)):
+                    self._handle(pack)
+                self._tick(connection)
+        except (OSError, ConnectionLost) as error:
             if not self._closing.is_set():
-                self._back_off(0, 0.0)
+                self._tell("disconnected", str(error))
+        finally:
+            with self._lock:
+                self._connection = None
+                self._outbox.lost()
+            connection.close()  # nobody sends any more
+            self._requests.fail_all(ConnectionLost("the connection broke before the answer"))
 
-    def _back_off(self, attempt: int, least: float) -> None:
-        limit = min(RECONNECT_SECONDS * 2**attempt, RECONNECT_SECONDS_MAX)
-        self._closing.wait(max(least, self._random.uniform(0.02, limit)))
+    def _ready(self) -> None:
+        """Let messages out, and `connect` return."""
+        first, self._first = self._first, None
+        if first is not None:
+            first(None, None)
+        if not self._may_send:
+            with self._lock:
+                self._may_send = True
+                self._pump()
 
-    def _over(self, event: str, error: ClientError) -> None:
-        """No more tries."""
+    def _over(self, error: ClientError, event: str) -> None:
+        """No more tries: whoever waits is told, and what is unacknowledged stays in the outbox."""
         self._closing.set()
-        self._on_event(event, str(error))
         first, self._first = self._first, None
         if first is not None:
             first(None, error)
         with self._lock:
-            for message in self._outbox:
-                message.done(None, error)
-        self._messages.put(None)
+            unfinished = list(self._outbox)
+        for message in unfinished:
+            done, message.done = message.done, _nobody
+            done(None, error)
+        self._mailbox.close()
+        if event:
+            self._tell(event, str(error))
 
-    def _serve(self, connection: Connection) -> bool:
-        """Use a connection until it breaks. True: it is over for good."""
-        kicked = False
-        with self._lock:
-            self._connection = connection
-            self._heartbeat = connection.heartbeat
-            self._pump()
-        self._on_event("connected", connection.address)
-        first, self._first = self._first, None
-        self._sync(self._cursor)
-        if first is not None:
-            first(None, None)
-        try:
-            while not (self._closing.is_set() and connection.logged_out):
-                busy = self._inbox.has_gaps or len(self._outbox)
-                for pack in connection.receive(BUSY_TICK_SECONDS if busy else TICK_SECONDS):
-                    kicked = kicked or pack.type == t.KICKOUT
-                    self._handle(pack)
-                self._tick(connection)
-        except (OSError, ConnectionLost) as error:
-            if not self._closing.is_set() and not kicked:
-                self._on_event("disconnected", str(error))
-        self._drop(connection)
-        if kicked:
-            self._over("kicked", Refused(Code.CONN_KICKOUT, "logged in elsewhere"))
-        return kicked
+    # ---- the reader: on a connection
 
-    def _drop(self, connection: Connection) -> None:
-        connection.close()
-        with self._lock:
-            self._connection = None
-            self._outbox.lost()
-            waiting, self._waiting = self._waiting, {}
-        for _, done, _ in waiting.values():
-            done(None, ConnectionLost("the connection broke before the answer"))
+    def _tick_seconds(self, connection: Connection) -> float:
+        busy = self._inbox.has_gaps or len(self._outbox) or not self._may_send
+        return BUSY_TICK_SECONDS if busy else min(TICK_SECONDS, connection.heartbeat / 4)
 
     def _tick(self, connection: Connection) -> None:
         now = time.monotonic()
-        connection.keep_alive(now, self._heartbeat)
+        connection.keep_alive(now)
         with self._lock:
             self._pump()
-            late = [pack_id for pack_id, (_, _, deadline) in self._waiting.items() if now > deadline]
-            expired = [self._waiting.pop(pack_id)[1] for pack_id in late]
-            pulls = self._inbox.pulls(now)
-        for done in expired:
-            done(None, NotAnswered("no answer"))
-        for pull in pulls:
-            self._pull(pull, pull.top, [])
+        self._requests.expire(now)
+        self._sync.tick(now)
         self._deliver()
+        cursor = self._sync.cursor
+        if cursor != self._kept_cursor and self._mailbox.idle and not self._inbox.has_gaps:
+            self._kept_cursor = cursor  # all that it announced has arrived
+            with self._lock:
+                self._store.cursor(cursor)
 
     def _handle(self, pack: Pack) -> None:
-        if pack.flags & ACK:
-            if pack.type in MESSAGE_TYPES:
-                self._acknowledged(pack)
-            else:
-                self._answered(pack)
-        elif pack.type in MESSAGE_TYPES:
-            with self._lock:
-                self._inbox.offer(_message(pack, "live"), time.monotonic())
-            self._deliver()
-        elif pack.type == t.SYNC_DATA_CMD and decode_payload(s.SyncDataReq, pack.payload).command == RESYNC:
-            self._on_event("resync", "")
-            self._sync(self._cursor)
+        try:
+            if pack.flags & ACK:
+                if pack.type in MESSAGE_TYPES:
+                    self._acknowledged(pack)
+                else:
+                    self._requests.answered(pack)
+            elif pack.type in MESSAGE_TYPES:
+                self._inbox.offer(message_of(pack, "live"), time.monotonic())
+                self._deliver()
+            elif pack.type == t.KICKOUT:
+                raise Refused(Code.CONN_KICKOUT, "logged in elsewhere")
+            elif pack.type == t.SYNC_DATA_CMD and decode_payload(s.SyncDataReq, pack.payload).command == RESYNC:
+                self._tell("resync", "")
+                self._sync.begin(time.monotonic())
+        except PayloadError as error:
+            _log.warning("a pack of type %d cannot be read: %s", pack.type, error)
 
     def _acknowledged(self, pack: Pack) -> None:
         ack = decode_payload(s.MsgAck, pack.payload)
         code, now = ack.error_code.code, time.monotonic()
+        stored = code in (Code.SUCCESS, Code.MSG_REPEATED)
         with self._lock:
-            if code in UNKNOWN:
+            if code in OUTCOME_UNKNOWN:
                 self._outbox.unknown(pack.pack_id, now, ack.error_code.retry_after / 1000)
                 return
             message = self._outbox.take(pack.pack_id)
             if message is None:
                 return
-            self._store.sent(pack.pack_id)
-            if code in (Code.SUCCESS, Code.MSG_REPEATED):
+            if stored:
                 self._inbox.own(ack.session_id, ack.seq_id, ack.prev_seq_id, now)
+            self._store.sent(pack.pack_id)
             self._pump()
-        if code in (Code.SUCCESS, Code.MSG_REPEATED):
+        if stored:
             message.done(Sent(ack.session_id, ack.seq_id, ack.timestamp), None)
         else:
             message.done(None, Refused(code, ack.error_code.desc))
         self._deliver()
 
-    def _answered(self, pack: Pack) -> None:
-        with self._lock:
-            found = self._waiting.pop(pack.pack_id, None)
-        if found is None:
-            return
-        pack_type, done, _ = found
-        try:
-            response: Any = decode_payload(t.payload_struct(pack_type, response=True), pack.payload)
-        except PayloadError as error:
-            done(None, Refused(error.code, error.desc))
-            return
-        outcome = response if isinstance(response, s.CommonErrorCode) else response.error_code
-        if outcome.code in (Code.SUCCESS, Code.HOT_SESSION_MORE):
-            done(response, None)
-        else:
-            done(None, Refused(outcome.code, outcome.desc, outcome.retry_after))
-
-    # ---- being up to date
-
-    def _sync(self, cursor: int) -> None:
-        """Ask what is new since `cursor`; gaps that it shows are pulled by the ticks."""
-
-        def done(response: Any, error: Exception | None) -> None:
-            if error is not None:
-                return  # the next connection, or the next hint, asks again
-            now = time.monotonic()
-            with self._lock:
-                for item in response.sessions:
-                    if item.last_msgs:
-                        newest = _message(item.last_msgs[0], "history").seq_id
-                        self._inbox.hot(item.session_id, newest, item.read_seq_id, now)
-                self._cursor = response.timestamp
-                self._store.cursor(self._cursor)
-                more = response.error_code.code == Code.HOT_SESSION_MORE
-                if not more:
-                    self._inbox.synced(now)
-            if more:
-                self._sync(self._cursor)
-
-        self._ask(t.HOTSESSION_SYNC, s.HotSessionReq(timestamp=cursor), done)
-
-    def _pull(self, pull: Pull, top: int, so_far: list[Message]) -> None:
-        """Fetch pages from `top` down to the floor of `pull`."""
-
-        def done(response: Any, error: Exception | None) -> None:
-            now = time.monotonic()
-            if error is not None:
-                with self._lock:
-                    self._inbox.failed(pull, now)
-                return
-            page = [_message(pack, "history") for pack in response.msgs]
-            so_far.extend(m for m in page if m.seq_id > pull.floor)
-            if page and page[-1].seq_id > pull.floor and page[-1].prev_seq_id > pull.floor:
-                self._pull(pull, page[-1].seq_id - 1, so_far)
-                return
-            with self._lock:
-                self._inbox.page(pull, so_far, {m.pack_id for m in self._outbox}, now)
-            self._deliver()
-
-        self._ask(t.HISTORY_MSG_PULL, s.HistoryMsgPullReq(session_id=pull.session, seq_id=top, count=PAGE), done)
-
     def _deliver(self) -> None:
+        for session, message, position in self._inbox.take():
+            if message is not None and self._on_message is None:
+                self._mailbox.put(message, position)
+                continue
+            if message is not None and self._on_message is not None:
+                self._safely(self._on_message)(message)
+            if position is not None:
+                self._mailbox.advance(session, position)
+
+    def _keep_position(self, session: str, position: int) -> None:
         with self._lock:
-            ready = self._inbox.take()
-            for message in ready:
-                self._store.position(message.session_id, message.seq_id)
-        for message in ready:
-            if self._on_message is not None:
-                self._on_message(message)
-            else:
-                self._messages.put(message)
+            self._store.position(session, position)
+
+    # ---- the program's callbacks
+
+    def _tell(self, event: str, detail: str) -> None:
+        if self._on_event is not None:
+            self._safely(self._on_event)(event, detail)
+
+    @staticmethod
+    def _safely(callback: Callable[..., None]) -> Callable[..., None]:
+        """`callback`, whose errors are logged: the reader has more to do than to serve it."""
+
+        def call(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception:
+                _log.exception("a callback of the program failed")
+
+        return call
 
 
 def _nobody(result: Any, error: Exception | None) -> None:
     """Nobody waits for this outcome."""
-
-
-def _message(pack: Pack, via: str) -> Message:
-    m = decode_payload(s.MsgReq, pack.payload)
-    return Message(
-        m.session_id, m.seq_id, m.prev_seq_id, m.timestamp, m.sender, m.to, m.content, m.content_type, pack.flags,
-        pack.pack_id, via,
-    )  # fmt: skip

@@ -1,19 +1,26 @@
 """Messages on their way in: each exactly once and in order per session; no I/O, the clock is an argument.
 
 A message whose `prev` is above what is there contiguously waits while the missing ones are pulled from history. Numbers
-of messages that this connection sent itself come from their acks, so they leave no gap.
+of messages that this connection sent itself come from their acks, so they leave no gap. When history cannot be had for
+long, what waits is let through; the gap stays, and what is missing is delivered late rather than never.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from packs.ids import is_group_id
 
 GAP_SECONDS = 0.05
 """How long a gap may be before it is pulled: an ack and a push of one session can overtake each other."""
-HOLE_SECONDS = 10.0
-"""After this long, what waits behind a gap is delivered without it."""
-CATCH_UP = 1000
-"""Messages that are fetched of one session, at most, after being away."""
+PULL_RETRY_SECONDS = 1.0
+"""Pause after history could not be had."""
+HOLE_SECONDS = 30.0
+"""After this long on a connection, what waits behind a gap is let through."""
+LET_THROUGH_MAX = 10_000
+"""Messages let through a gap of one session; after that it is given up."""
+UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,15 @@ class Message:
     via: str
 
 
+class Step(NamedTuple):
+    """One step forward in a session: a message to deliver, or none if it is ours; and up to where all is there now
+    (None: a gap below it remains)."""
+
+    session: str
+    message: Message | None
+    position: int | None
+
+
 @dataclass(frozen=True)
 class Pull:
     """History to fetch: from `top` (inclusive) down to `floor` (exclusive)."""
@@ -43,7 +59,7 @@ class Pull:
 
 
 class _Own:
-    """Stands for a message of ours: it has its place in the chain and is not delivered."""
+    """Stands for a message that has its place in the chain and is not to be delivered: ours, or delivered before."""
 
 
 _OWN = _Own()
@@ -51,38 +67,35 @@ _Waiting = tuple[int, "Message | _Own | None"]
 """(prev, what is there); None: it is known to exist, and the page that closes the gap brings it."""
 
 
-UNKNOWN = -1
-
-
 class _Session:
-    __slots__ = ("gap_since", "position", "pulling", "waiting")
+    __slots__ = ("gap_since", "let_through", "position", "pull_after", "pulling", "waiting")
 
     def __init__(self, position: int) -> None:
         self.position = position  # everything up to here was delivered; UNKNOWN until the first sync has told
         self.waiting: dict[int, _Waiting] = {}  # by seq: what is above a gap
-        self.gap_since: float | None = None
+        self.gap_since = 0.0  # while something waits
+        self.pull_after = 0.0  # while something waits
         self.pulling = False
+        self.let_through = False  # the gap has lasted too long: what comes is delivered at once
 
 
 class Inbox:
     """All sessions of one user."""
 
-    def __init__(self, catch_up: bool = True) -> None:
+    def __init__(self, catch_up: bool = True, synced: bool = False) -> None:
         """`catch_up`: of sessions that were never seen here, deliver what the user has not read; else only what comes
-        from now on."""
+        from now on. `synced`: a former run has seen all sessions, and `restore` tells them."""
         self._catch_up = catch_up
+        self._synced = synced
         self._sessions: dict[str, _Session] = {}
-        self._synced = False
-        self._ready: list[Message] = []
-
-    def positions(self) -> dict[str, int]:
-        return {name: s.position for name, s in self._sessions.items() if s.position != UNKNOWN}
+        self._gaps: dict[str, _Session] = {}  # those in which something waits
+        self._ready: list[Step] = []
 
     def restore(self, session: str, position: int) -> None:
         """What a former run had received of a session."""
         self._sessions[session] = _Session(position)
 
-    def take(self) -> list[Message]:
+    def take(self) -> list[Step]:
         """What can be delivered, in order."""
         ready, self._ready = self._ready, []
         return ready
@@ -101,67 +114,89 @@ class Inbox:
         if state is None:
             state = self._sessions[session] = _Session(UNKNOWN)
         if state.position == UNKNOWN:
-            # Later syncs can meet new sessions only. Their read position says nothing: sending moves it.
-            state.position = (0 if self._synced else read) if self._catch_up else newest
-            self._advance(state, time)
-        if newest > state.position and newest not in state.waiting and not state.pulling:
+            self._begin(session, state, self._start_of(session, read) if self._catch_up else newest, time)
+        if newest > state.position and newest not in state.waiting:
             state.waiting[newest] = (newest, None)  # a gap below it; the page brings the message itself
-            state.gap_since = time - GAP_SECONDS
+            self._gap(session, state, time - GAP_SECONDS)
 
     def synced(self, time: float) -> None:
         """A sync is complete: sessions that it did not name are new, all of theirs is to be delivered."""
         self._synced = True
-        for state in self._sessions.values():
+        for session, state in list(self._gaps.items()):
             if state.position == UNKNOWN:
-                state.position = 0
-                self._advance(state, time)
+                self._begin(session, state, self._start_of(session, min(p for p, _ in state.waiting.values())), time)
+
+    def connected(self, time: float) -> None:
+        """There is a connection again; what could not be pulled before it does not count."""
+        for state in self._gaps.values():
+            state.gap_since = time
+
+    def _start_of(self, session: str, read: int) -> int:
+        """Where a session that was never seen here begins.
+
+        After a complete sync it is a new one, and its read position says nothing: sending moves it. But a group may
+        have been there long before its new member, who is added with all of it read.
+        """
+        return 0 if self._synced and not is_group_id(session) else read
 
     def _insert(self, session: str, seq: int, prev: int, message: Message | _Own, time: float) -> None:
         state = self._sessions.get(session)
         if state is None:
-            position = (0 if self._synced else UNKNOWN) if self._catch_up else prev
-            state = self._sessions[session] = _Session(position)
+            state = self._sessions[session] = _Session(UNKNOWN)
+            if self._synced or not self._catch_up:
+                self._begin(session, state, self._start_of(session, prev) if self._catch_up else prev, time)
         if seq <= state.position:
             return
         known = state.waiting.get(seq)
         if known is None or known[1] is None:
+            if state.let_through and isinstance(message, Message):
+                self._ready.append(Step(session, message, None))
+                message = _OWN
             state.waiting[seq] = (prev, message)
-        self._advance(state, time)
+        self._advance(session, state, time)
 
-    def _advance(self, state: _Session, time: float) -> None:
-        if state.position == UNKNOWN:
-            return
-        for seq in sorted(state.waiting):
-            prev, message = state.waiting[seq]
-            if prev > state.position:
-                break
-            del state.waiting[seq]
-            if seq > state.position:
-                state.position = seq
-                if isinstance(message, Message):
-                    self._ready.append(message)
-        if not state.waiting:
-            state.gap_since = None
-        elif state.gap_since is None:
-            state.gap_since = time
+    def _begin(self, session: str, state: _Session, position: int, time: float) -> None:
+        state.position = position
+        self._ready.append(Step(session, None, position))
+        self._advance(session, state, time)
+
+    def _advance(self, session: str, state: _Session, time: float) -> None:
+        if state.position != UNKNOWN:
+            for seq in sorted(state.waiting):
+                prev, message = state.waiting[seq]
+                if prev > state.position:
+                    break
+                del state.waiting[seq]
+                if seq > state.position:
+                    state.position, state.gap_since = seq, time
+                    self._ready.append(Step(session, message if isinstance(message, Message) else None, seq))
+        if state.waiting:
+            self._gap(session, state, time)
+        elif self._gaps.pop(session, None) is not None:
+            state.let_through = False
+
+    def _gap(self, session: str, state: _Session, since: float) -> None:
+        if session not in self._gaps:
+            self._gaps[session] = state
+            state.gap_since = since
+            state.pull_after = since + GAP_SECONDS
 
     # ---- gaps
 
     @property
     def has_gaps(self) -> bool:
-        return any(s.waiting and s.position != UNKNOWN for s in self._sessions.values())
+        """Whether something waits for what is before it."""
+        return bool(self._gaps)
 
     def pulls(self, time: float) -> list[Pull]:
         """History that has to be fetched now; each is asked for once until `page` or `failed`."""
         found = []
-        for name, state in self._sessions.items():
-            if not state.waiting or state.pulling or state.gap_since is None:
-                continue
+        for session, state in list(self._gaps.items()):
             if time - state.gap_since > HOLE_SECONDS:
-                self._give_up(state, time)
-            elif time - state.gap_since >= GAP_SECONDS:
+                self._let_through(session, state, time)
+            if state.position != UNKNOWN and not state.pulling and time >= state.pull_after and state.waiting:
                 state.pulling = True
-                found.append(Pull(name, max(state.waiting), state.position))
+                found.append(Pull(session, max(state.waiting), state.position))
         return found
 
     def page(self, pull: Pull, messages: list[Message], own: set[str], time: float) -> None:
@@ -172,21 +207,27 @@ class Inbox:
         for message in messages:
             if message.seq_id > state.position and state.waiting.get(message.seq_id, (0, None))[1] is None:
                 state.waiting[message.seq_id] = (0, _OWN if message.pack_id in own else message)
-        covered = [seq for seq in state.waiting if seq <= pull.top]
-        for seq in covered:
-            state.waiting[seq] = (0, state.waiting[seq][1])
-        self._advance(state, time)
-        if state.position < pull.top:
-            state.position = pull.top  # the newest was deleted meanwhile
-            self._advance(state, time)
+        for seq in state.waiting:
+            if seq <= pull.top:
+                state.waiting[seq] = (0, state.waiting[seq][1])
+        self._advance(pull.session, state, time)
 
     def failed(self, pull: Pull, time: float) -> None:
         """The history could not be fetched; it is asked for again."""
-        self._sessions[pull.session].pulling = False
+        state = self._sessions[pull.session]
+        state.pulling = False
+        state.pull_after = time + PULL_RETRY_SECONDS
 
-    def _give_up(self, state: _Session, time: float) -> None:
-        lowest = min(state.waiting)
-        state.position = max(state.position, lowest - 1)
-        state.waiting[lowest] = (0, state.waiting[lowest][1])
-        state.gap_since = None
-        self._advance(state, time)
+    def _let_through(self, session: str, state: _Session, time: float) -> None:
+        """Deliver what waits and go on waiting for what is before it."""
+        if len(state.waiting) > LET_THROUGH_MAX:
+            state.position = max(state.waiting)
+            self._advance(session, state, time)
+            return
+        if state.let_through:
+            return
+        state.let_through = True
+        for seq, (prev, message) in sorted(state.waiting.items()):
+            if isinstance(message, Message):
+                self._ready.append(Step(session, message, None))
+                state.waiting[seq] = (prev, _OWN)

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 RETRY_SECONDS = 0.2
@@ -64,7 +65,7 @@ class Outbox:
         for queue in self._queues.values():
             if time < queue.paused_until:
                 continue
-            for message in list(queue.waiting)[: self.window]:
+            for message in islice(queue.waiting, self.window):
                 if not message.under_way:
                     message.under_way = True
                     found.append(message)
@@ -88,8 +89,8 @@ class Outbox:
             return  # it is going to be sent again already
         queue = self._queues[message.session]
         for other in queue.waiting:
+            other.tried = other.tried or other.under_way
             other.under_way = False
-            other.tried = True
         limit = min(RETRY_SECONDS * 2**queue.failures, RETRY_SECONDS_MAX)
         queue.failures += 1
         queue.paused_until = time + max(retry_after, self._random.uniform(0.05, limit))

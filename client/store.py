@@ -53,6 +53,7 @@ class FileStore:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")  # outlives the process; a power cut costs the last writes
         self._db.execute("CREATE TABLE IF NOT EXISTS positions (session TEXT PRIMARY KEY, value INTEGER)")
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS unsent (n INTEGER PRIMARY KEY, pack_id TEXT UNIQUE, type INTEGER, session TEXT,"

@@ -163,15 +163,22 @@ class System:
     @contextmanager
     def unharmed(self, growth: int = 64 << 20) -> Iterator[None]:
         """Whatever the block does: no process ends or logs an error, and none grows by more than `growth` bytes."""
-        before, read = self.status(), len(self.log)
+        before, read = self._memory(), len(self.log)
         yield
-        after = self.status()
-        for name, process in before.items():
-            assert after[name]["pid"] == process["pid"], f"{name} is another process now"
-            grown = after[name]["rss_bytes"] - process["rss_bytes"]
-            assert grown < growth, f"{name} has grown by {grown >> 20} MiB"
+        after = self._memory()
+        assert after.keys() == before.keys(), f"processes were {sorted(before)} and are {sorted(after)}"
+        grown = {process: (after[process] - before[process]) >> 20 for process in before}
+        assert max(grown.values()) << 20 < growth, f"MiB that they have grown by: {grown}"
         told = self.log[read:]
         assert not ERRORS.search(told), told
+
+    def _memory(self) -> dict[tuple[int, str], int]:
+        """Resident bytes of every process below the launcher."""
+        return {(p.pid, p.name()): p.memory_info().rss for p in self._tree()}
+
+    def descriptors(self) -> int:
+        """File descriptors that the processes have open: connections, for the most part."""
+        return sum(p.num_fds() for p in self._tree())
 
     @property
     def log(self) -> str:

@@ -25,7 +25,7 @@ def strict() -> Iterator[System]:
     """A system with short deadlines and small limits."""
     limits = {
         "login_timeout": 1.5, "frame_timeout": 1.0, "heartbeat": 1.5, "max_frame": 100_000, "write_buffer": 200_000,
-        "max_unanswered": 50,
+        "max_unanswered": 50, "max_connections": 1100,
     }  # fmt: skip
     with running(topology_text(tables={"node.broker": limits})) as found:
         yield found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from client.errors import ConnectionLost, LoginRefused, Refused
 from client.inbox import Message
 from client.store import FileStore
 from packs.codec import JSON
-from tests.system import System, running, topology_text
+from tests.system import ROOT, System, running, topology_text
 from tests.waiting import wait_until
 
 User = Callable[[], str]
@@ -73,6 +75,155 @@ def test_what_came_while_away_is_delivered_once_and_in_order(system: System, use
             a.send(bob, "live")
             assert [m.content for m in take(b, 1)] == ["live"]
     store.close()
+
+
+def test_what_was_not_taken_comes_again_at_the_next_start(system: System, user: User, tmp_path: Path) -> None:
+    alice, bob = user(), user()
+    store = FileStore(tmp_path / "bob")
+    with connect(system, alice) as a:
+        with connect(system, bob, store=store) as b:
+            for n in range(3):
+                a.send(bob, str(n))
+            assert [m.content for m in take(b, 1)] == ["0"]
+            b.send(alice, "mine")  # its ack comes after the others
+        with connect(system, bob, store=store) as b:
+            assert [m.content for m in take(b, 3)] == ["1", "2", "mine"]  # as from another device of his
+        with connect(system, bob, store=store) as b:
+            assert list(b.messages(timeout=0.5)) == []
+    store.close()
+
+
+def test_an_unacknowledged_message_is_sent_by_the_next_start(system: System, user: User, tmp_path: Path) -> None:
+    alice, bob = user(), user()
+    store = FileStore(tmp_path / "alice")
+    offline = Client("127.0.0.1:1", alice, store=store)
+    offline.send(bob, "written on the train", wait=False)
+    store.close()
+    store = FileStore(tmp_path / "alice")
+    with connect(system, alice, store=store) as a, connect(system, bob) as b:
+        assert [m.content for m in take(b, 1)] == ["written on the train"]
+        wait_until(lambda: a.unacknowledged == 0, "the ack")
+    assert store.load()[2] == []
+    store.close()
+
+
+def test_closing_tells_whoever_waits(system: System, user: User) -> None:
+    a = connect(system, user())
+    outcomes: list[Any] = []
+    brokers = [system.pid(name) for name, spec in system.status().items() if "broker" in spec["nodes"]]
+    for pid in brokers:
+        system.signal(pid, signal.SIGSTOP)
+    try:
+        a.send(user(), "x", wait=False, done=lambda sent, error: outcomes.append(error))
+        a.close()
+    finally:
+        for pid in brokers:
+            system.signal(pid, signal.SIGCONT)
+    assert [type(o) for o in outcomes] == [ConnectionLost]
+    with pytest.raises(ConnectionLost):
+        a.send(user(), "too late")
+
+
+def test_a_callback_that_fails_harms_nobody_else(system: System, user: User) -> None:
+    alice, bob = user(), user()
+    got: list[str] = []
+
+    def received(message: Message) -> None:
+        got.append(message.content)
+        raise RuntimeError("a bug of the program")
+
+    with connect(system, alice) as a, connect(system, bob, on_message=received):
+        for n in range(3):
+            a.send(bob, str(n), done=None)
+        wait_until(lambda: got == ["0", "1", "2"], "all of them")
+
+
+def test_a_message_longer_than_a_frame_is_refused_here(system: System, user: User) -> None:
+    with connect(system, user(), codec=JSON) as a:
+        with pytest.raises(Refused) as caught:
+            a.send(user(), "\x01" * 120_000)  # JSON writes each as six bytes
+        assert caught.value.code == 41
+        assert a.connected
+
+
+def test_plain_threads_and_tls(user: User, tmp_path: Path) -> None:
+    """In a program of its own that is not patched: the SDK with real threads, over TLS, in both directions at once."""
+    form = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+    openssl = ["openssl", *form.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key", "-out", "cert"]
+    subprocess.run(openssl, cwd=tmp_path, check=True, capture_output=True)
+    tables = {
+        "node.broker": {
+            "tls_listen": "127.0.0.1:0", "tls_certificate": str(tmp_path / "cert"), "tls_key": str(tmp_path / "key"),
+        }
+    }  # fmt: skip
+    with running(topology_text(tables=tables)) as system:
+        host, port = system.address("tls")
+        program = [sys.executable, "-W", "error", "-c", PLAIN, f"{host}:{port}", str(tmp_path / "cert")]
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "all there\n", "")
+
+
+PLAIN = """
+import ssl, sys, threading
+from client.client import Client
+assert "gevent" not in sys.modules
+address, certificate = sys.argv[1:]
+def talk(me, peer):
+    tls = ssl.create_default_context(cafile=certificate)
+    with Client(address, me, tls=tls) as client:
+        ready.wait()
+        senders = [threading.Thread(target=send, args=(client, peer, k)) for k in range(4)]
+        for each in senders: each.start()
+        got = []
+        for message in client.messages(timeout=20):
+            got.append(message.content[:5])
+            if len(got) == 400: break
+        for each in senders: each.join()
+        results.append(sorted(got) == sorted(f"{k}:{n:03}" for k in range(4) for n in range(100)))
+        done.wait()
+def send(client, peer, k):
+    for n in range(100):
+        client.send(peer, f"{k}:{n:03}" + "x" * 5000)
+ready, done, results = threading.Barrier(2), threading.Barrier(2), []
+pair = [threading.Thread(target=talk, args=names) for names in (("tom", "tim"), ("tim", "tom"))]
+for each in pair: each.start()
+for each in pair: each.join()
+assert results == [True, True], results
+assert threading.active_count() == 1
+print("all there")
+"""
+
+
+def test_who_only_listens_is_kept_alive_and_a_silent_server_is_noticed(user: User) -> None:
+    alice, bob = user(), user()
+    events: list[str] = []
+    with (
+        running(topology_text(tables={"node.broker": {"heartbeat": 0.5}})) as system,
+        connect(system, alice) as a,
+        connect(system, bob, on_event=lambda *e: events.append(e[0])) as b,
+    ):
+        for n in range(20):
+            a.send(bob, str(n))
+            gevent.sleep(0.1)  # the server closes what is silent for a second
+        assert [m.content for m in take(b, 20)] == [str(n) for n in range(20)]
+        assert events == ["connected"]
+        pid = system.pid("edge-1")
+        system.signal(pid, signal.SIGSTOP)
+        wait_until(lambda: "disconnected" in events, "the silence to be noticed", 5)
+        system.signal(pid, signal.SIGCONT)
+        wait_until(lambda: events[-1] == "connected", "the connection to be back", 20)
+
+
+def test_messages_come_while_history_is_away(user: User) -> None:
+    alice, bob = user(), user()
+    with running(topology_text("split")) as system, connect(system, alice) as a:
+        a.send(bob, "before")
+        pid = system.pid("history-1")
+        system.signal(pid, signal.SIGSTOP)
+        with connect(system, bob) as b:
+            a.send(bob, "meanwhile")
+            system.signal(pid, signal.SIGCONT)
+            assert [m.content for m in take(b, 2, 20)] == ["before", "meanwhile"]
 
 
 def test_a_refused_message_says_why_and_later_ones_go_on(system: System, user: User) -> None:

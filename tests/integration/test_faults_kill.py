@@ -28,8 +28,8 @@ def topology(layout: str, port: int, **counts: int) -> str:
 def works(address: str, name: str) -> bool:
     """Whether somebody new can log in and send."""
     try:
-        with Client(address, name).connect(timeout=2) as client:
-            return client.send(f"{name}-peer", "x", timeout=2) is not None
+        with Client(address, name).connect(timeout=8) as client:
+            return client.send(f"{name}-peer", "x", timeout=8) is not None
     except ClientError:
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -56,7 +57,8 @@ def test_the_right_password(accounts: System) -> None:
 
 
 @pytest.mark.parametrize(
-    "user, password", [("bob", ""), ("bob", f"{CANARY} bob "), ("carol", f"{CANARY} alice"), ("nobody", f"{CANARY} alice")]
+    "user, password",
+    [("bob", ""), ("bob", f"{CANARY} bob "), ("carol", f"{CANARY} alice"), ("nobody", f"{CANARY} alice")],
 )
 def test_wrong_credentials(accounts: System, user: str, password: str) -> None:
     assert login(accounts, user, password) == 21
@@ -165,7 +167,7 @@ def test_bad_tokens(tokens: System, name: str) -> None:
     assert login(tokens, "alice", BAD_TOKENS[name](secret(tokens))) == 21
 
 
-@pytest.mark.parametrize("end", ["text", 1e300, -1, None, [], {}], ids=repr)
+@pytest.mark.parametrize("end", ["text", math.inf, math.nan, -1, None, [], {}], ids=repr)
 def test_an_end_that_is_no_time(tokens: System, end: object) -> None:
     payload = {"sub": "alice", "exp": end}
     head = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
@@ -174,4 +176,4 @@ def test_an_end_that_is_no_time(tokens: System, end: object) -> None:
         head + b"." + body, secret(tokens).encode()
     )
     token = b".".join((head, body, base64.urlsafe_b64encode(signature).rstrip(b"="))).decode()
-    assert login(tokens, "alice", token) == (0 if end == 1e300 else 21)
+    assert login(tokens, "alice", token) == 21

@@ -274,9 +274,7 @@ def test_an_empty_payload_is_an_empty_map(system: System, user: Callable[[], str
 
 
 @CODECS
-def test_a_resend_in_another_codec_is_the_same_message(
-    system: System, user: Callable[[], str], codec: Codec
-) -> None:
+def test_a_resend_in_another_codec_is_the_same_message(system: System, user: Callable[[], str], codec: Codec) -> None:
     alice, bob = user(), user()
     first = login(system, alice, MSGPACK).ask_any(t.MSG_SINGLE_CHAT, {"content": "ü", "to": bob}, pack_id="same")
     resend = {"to": bob, "content": "ü"}

@@ -83,7 +83,7 @@ def test_a_thousand_pipelined_messages_keep_their_order(system: System, user: Ca
     a, b = system.client(alice), system.client(bob)
     for n in range(1000):
         a.request(t.MSG_SINGLE_CHAT, s.MsgReq(to=bob, content=str(n)), f"m{n}", COUNTER)
-    seqs = []
+    seqs: list[int] = []
     for n in range(1000):
         ack = a.answer(f"m{n}")
         assert code(ack) == 0

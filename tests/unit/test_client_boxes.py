@@ -9,8 +9,16 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.errors import ConnectionLost, NotAnswered, Refused
 from client.inbox import GAP_SECONDS, HOLE_SECONDS, Inbox, Message
+from client.mailbox import Mailbox
 from client.outbox import Outbox, Outgoing
+from client.requests import Requests
+from packs import structs as s
+from packs import table as t
+from packs.codec import encode_payload
+from packs.flags import ACK
+from packs.pack import Pack
 
 
 def message(seq: int, prev: int, session: str = "S", via: str = "live", pack_id: str = "") -> Message:
@@ -24,7 +32,11 @@ def synced() -> Inbox:
 
 
 def seqs(inbox: Inbox) -> list[int]:
-    return [m.seq_id for m in inbox.take()]
+    return [step.message.seq_id for step in inbox.take() if step.message is not None]
+
+
+def positions(inbox: Inbox) -> list[int | None]:
+    return [step.position for step in inbox.take()]
 
 
 def test_messages_in_order_pass_at_once_and_repeats_are_dropped() -> None:
@@ -117,14 +129,60 @@ def test_after_being_away_what_is_newer_is_fetched() -> None:
     assert found == [("S", 30, 10), ("T", 5, 3)]
 
 
-def test_a_hole_that_cannot_be_closed_does_not_block_for_ever() -> None:
+def test_a_gap_that_lasts_too_long_lets_through_what_waits_and_delivers_the_missing_late() -> None:
     inbox = synced()
     inbox.offer(message(10, 0), 0.0)
     inbox.offer(message(40, 30), 0.0)
     (pull,) = inbox.pulls(1.0)
     inbox.failed(pull, 1.0)
-    assert inbox.pulls(HOLE_SECONDS + 0.1) == []
-    assert seqs(inbox) == [10, 40]
+    assert inbox.pulls(1.0) == []
+    (pull,) = inbox.pulls(HOLE_SECONDS + 0.1)
+    assert positions(inbox) == [0, 10, None]  # 40 is delivered, and another start would ask for the missing ones
+    inbox.offer(message(50, 40), HOLE_SECONDS + 1)
+    assert seqs(inbox) == [50]
+    page = [message(s, s - 10, via="history") for s in (50, 40, 30, 20)]
+    inbox.page(pull, page, set(), HOLE_SECONDS + 2)
+    if inbox.has_gaps:  # the page ended at 40
+        (pull,) = inbox.pulls(HOLE_SECONDS + 3)
+        inbox.page(pull, page, set(), HOLE_SECONDS + 3)
+    steps = [(step.message and step.message.seq_id, step.position) for step in inbox.take()]
+    assert (steps, inbox.has_gaps) == ([(20, 20), (30, 30), (None, 40), (None, 50)], False)
+
+
+def test_time_without_a_connection_makes_no_hole() -> None:
+    inbox = synced()
+    inbox.offer(message(40, 30), 0.0)
+    inbox.connected(HOLE_SECONDS * 2)
+    assert [p.top for p in inbox.pulls(HOLE_SECONDS * 2 + 1)] == [40]
+    assert seqs(inbox) == []
+
+
+def test_what_a_sync_announces_while_a_page_is_under_way_is_fetched_as_well() -> None:
+    inbox = synced()
+    inbox.restore("S", 10)
+    inbox.hot("S", 30, 0, 0.0)
+    (pull,) = inbox.pulls(1.0)
+    inbox.hot("S", 50, 0, 1.0)
+    inbox.page(pull, [message(30, 20), message(20, 10)], set(), 2.0)
+    (pull,) = inbox.pulls(3.0)
+    assert (pull.top, pull.floor) == (50, 30)
+    inbox.page(pull, [message(50, 40), message(40, 30)], set(), 3.0)
+    assert seqs(inbox) == [20, 30, 40, 50]
+
+
+def test_a_message_before_the_first_sync_waits_for_what_is_unread_before_it() -> None:
+    inbox = Inbox()
+    inbox.offer(message(30, 20), 0.0)
+    assert (seqs(inbox), inbox.pulls(1.0)) == ([], [])
+    inbox.hot("S", 30, 10, 1.0)
+    (pull,) = inbox.pulls(2.0)
+    assert (pull.top, pull.floor) == (30, 10)
+
+
+def test_a_new_group_begins_where_its_new_member_came() -> None:
+    inbox = synced()
+    inbox.offer(message(30, 20, session="GC_1"), 0.0)
+    assert seqs(inbox) == [30]
 
 
 @given(st.integers(0, 2**32), st.integers(2, 30))
@@ -196,6 +254,14 @@ def test_an_unknown_outcome_stops_the_session_and_goes_back_to_its_oldest() -> N
     assert ids(box.due(10.0)) == ["p0", "p1", "p2", "p3"]  # session T is still under way
 
 
+def test_only_what_was_sent_before_is_marked_as_a_resend() -> None:
+    box = filled(3, window=2, seed=1)
+    box.due(0.0)
+    box.unknown("p0", 0.0)
+    box.take("p1")
+    assert [(m.pack_id, m.tried) for m in box.due(10.0)] == [("p0", True), ("p2", False)]
+
+
 def test_an_ack_that_comes_while_the_session_waits_counts() -> None:
     box = filled(3, seed=1)
     box.due(0.0)
@@ -222,3 +288,44 @@ def test_everything_is_taken_once() -> None:
             assert box.take(m.pack_id) is m
             assert box.take(m.pack_id) is None
     assert len(box) == 0
+
+
+# ---- the mailbox and the requests
+
+
+def test_a_position_is_kept_when_the_program_is_through_with_what_is_below_it() -> None:
+    kept: list[tuple[str, int]] = []
+    box = Mailbox(lambda session, position: kept.append((session, position)))
+    box.advance("S", 5)
+    assert kept == [("S", 5)]
+    for seq in (10, 20):
+        box.put(message(seq, seq - 10), seq)
+    box.advance("S", 30)  # an own message
+    messages = box.messages(0.0)
+    assert next(messages).seq_id == 10
+    assert (next(messages).seq_id, kept[1:], box.idle) == (20, [("S", 10)], False)
+    messages.close()  # type: ignore[attr-defined]
+    assert (kept[2:], box.idle) == ([("S", 30)], True)
+
+
+def test_a_closed_mailbox_gives_what_it_has_and_ends() -> None:
+    box = Mailbox(lambda session, position: None)
+    box.put(message(10, 0), 10)
+    box.close()
+    assert [m.seq_id for m in box.messages(None)] == [10]
+
+
+def test_a_request_is_completed_once() -> None:
+    requests, outcomes = Requests(), []
+
+    def done(result: Any, error: Exception | None) -> None:
+        outcomes.append(error or result)
+
+    answered = requests.add(t.PING, done, 5.0)
+    requests.add(t.PING, done, 5.0)
+    pack = Pack(t.PING, 1, ACK, answered, encode_payload(s.CommonErrorCode(code=1, desc="no")))
+    requests.answered(pack)
+    requests.answered(pack)
+    requests.expire(6.0)
+    requests.fail_all(ConnectionLost("gone"))
+    assert [type(o) for o in outcomes] == [Refused, NotAnswered]
