@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from mesh.cli import Subparsers, _require_running, add_command, add_topology_options, load_topology
+from mesh.cli import Subparsers, require_running, add_command, add_topology_options, load_topology
 from mesh.errors import AppError, MeshError
 from mesh.topology import Topology
 
@@ -42,7 +42,7 @@ def register(subparsers: Subparsers) -> None:
 
 def _running(options: argparse.Namespace) -> Topology:
     """The topology of a system that runs here. Raises `MeshError`."""
-    return _require_running(load_topology(options))
+    return require_running(load_topology(options))
 
 
 def _call(topology: Topology, method: str, *args: Any) -> Any:

@@ -203,7 +203,7 @@ def _add_status(subparsers: Subparsers) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    topology = _require_running(load_topology(options))
+    topology = require_running(load_topology(options))
     from mesh import control
 
     return control.status(topology, options.json)
@@ -223,7 +223,7 @@ def _call(options: argparse.Namespace) -> int:
     service, dot, method = options.method.partition(".")
     if not (service and dot and method):
         raise ConfigError(f"expected SERVICE.METHOD, got {options.method}")
-    topology = _require_running(load_topology(options))
+    topology = require_running(load_topology(options))
     from mesh import control
 
     return control.call_command(topology, options.method, [_json(text) for text in options.arguments], options.timeout)
@@ -248,13 +248,13 @@ def _stacks(options: argparse.Namespace) -> int:
     topology = load_topology(options)
     if options.process not in topology.processes:
         raise ConfigError(f'no process "{options.process}"; there are: {", ".join(topology.processes)}')
-    _require_running(topology)
+    require_running(topology)
     from mesh import control
 
     return control.stacks(topology, options.process)
 
 
-def _require_running(topology: Topology) -> Topology:
+def require_running(topology: Topology) -> Topology:
     """Raise `MeshError` when nothing of it can be running. From now on, only errors of this client are logged."""
     from mesh import directories
     from mesh.log import configure

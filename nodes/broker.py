@@ -140,9 +140,10 @@ class BrokerNode(Node):
 
     @classmethod
     def banner(cls, settings: Any) -> list[str]:
-        lines = [f"clients connect to {settings.listen} (TCP)"]
-        if settings.tls_listen:
-            lines.append(f"clients connect to {settings.tls_listen} (TLS)")
+        listens = {"TCP": settings.listen, "TLS": settings.tls_listen}
+        lines = [f"clients connect to {listen} ({kind})" for kind, listen in listens.items() if listen]
+        if any(listen.endswith(":0") for listen in listens.values()):
+            lines.append("`imesh status` tells which port was free")
         return [*lines, "try: imesh chat alice --to bob, and in another terminal imesh chat bob --to alice"]
 
     # ---- connections
@@ -173,7 +174,7 @@ class BrokerNode(Node):
     def packs_came(self, client: Client, packs: list[Pack]) -> None:
         """Packs of a client, in order. On the hub."""
         for pack in packs:
-            if not client.open:
+            if not client.open or client.goodbye is not None:
                 return
             if pack.flags & ACK:
                 continue  # the client acknowledges something; never a request
@@ -239,12 +240,18 @@ class BrokerNode(Node):
             if pack.type == PING:
                 self._respond(client, pack, payload)  # echoed
             else:
-                self._respond(client, pack, encode_payload(CommonErrorCode()))
-                client.close(CloseReason.LOGOUT.value)
+                client.goodbye = pack
+                self._part(client)
         elif pack.type in self._owners:
             self.refuse(client, pack, Code.UNAVAILABLE, "this system has no node for it")
         else:
             self.refuse(client, pack, Code.PROTOCOL)
+
+    def _part(self, client: Client) -> None:
+        """Answer a LOGOUT and close, once everything that was asked before it is answered."""
+        if client.goodbye is not None and not client.unanswered:
+            self._respond(client, client.goodbye, encode_payload(CommonErrorCode()))
+            client.close(CloseReason.LOGOUT.value)
 
     def _message_answered(
         self, client: Client, pack: Pack, session: str, payload: bytes | None, error: Exception | None
@@ -270,7 +277,13 @@ class BrokerNode(Node):
             return
         if payload is not None:
             self._respond(client, pack, payload)
-            return
+        else:
+            self._failed(client, pack, error)
+        if client.goodbye is not None:
+            self._part(client)
+
+    def _failed(self, client: Client, pack: Pack, error: Exception | None) -> None:
+        """Answer what no node has answered."""
         self.stats.counts["requests.failed"] += 1
         if isinstance(error, Overloaded):
             self.refuse(client, pack, Code.REFUSED, "overloaded", RETRY_AFTER_MS)

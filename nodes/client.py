@@ -23,7 +23,7 @@ class Client(Stream):
     """Bytes to packs and back, and what the broker knows of this connection."""
 
     __slots__ = (
-        "_since", "broker", "connection", "login", "name", "number", "origin", "quarantined", "unanswered",
+        "_since", "broker", "connection", "goodbye", "login", "name", "number", "origin", "quarantined", "unanswered",
     )  # fmt: skip
 
     def __init__(self, broker: BrokerNode, streams: Streams, sock: Any, peer: str, name: str) -> None:
@@ -35,6 +35,7 @@ class Client(Stream):
         self.login: Any = None  # a login under way (nodes.login)
         self.number = 0  # of the login
         self.unanswered = 0
+        self.goodbye: Pack | None = None  # a LOGOUT that waits for the answers to what was asked before it
         self.quarantined: dict[str, float] | None = None  # session -> until when; see broker.QUARANTINE_SECONDS
         self._since = streams.time  # connected, or the first byte of an unfinished frame
 

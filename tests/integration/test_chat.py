@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from packs import structs as s
 from packs import table as t
+from packs.flags import ACK, COUNTER
 from tests.system import System
 
 
@@ -19,3 +21,12 @@ def test_a_message_is_acked_delivered_and_kept(system: System, user: Callable[[]
     reply = b.text(alice, "hi")
     assert reply.prev_seq_id == ack.seq_id and reply.seq_id > ack.seq_id
     assert [m.content for m in a.history(ack.session_id)] == ["hi", "hello"]
+
+
+def test_logout_waits_for_the_answers_to_what_was_asked_before_it(system: System, user: Callable[[], str]) -> None:
+    raw, peer = system.client(user()), user()
+    texts = [raw.request(t.MSG_SINGLE_CHAT, s.MsgReq(to=peer, content=str(n)), flags=COUNTER) for n in range(200)]
+    goodbye = raw.request(t.LOGOUT)
+    answered = [pack.pack_id for pack in raw.rest() if pack.flags & ACK]
+    assert sorted(answered[:-1]) == sorted(texts)
+    assert answered[-1] == goodbye
