@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from mesh.cli import Subparsers, require_running, add_command, add_topology_options, load_topology
+from mesh.cli import Subparsers, add_command, add_topology_options, load_topology, require_running
 from mesh.errors import AppError, MeshError
 from mesh.topology import Topology
 
