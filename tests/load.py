@@ -1,7 +1,8 @@
 """Many clients under load, and a checker that compares what each of them saw with what is stored.
 
-Every client keeps what it sent, what was acknowledged under which number, and what it received. `problems` knows
-nothing of clients or servers: it gets these records and the history, and names every broken promise.
+Every client keeps what it sent, what was acknowledged under which number, and what it received. In each pair one is the
+SDK's client, and one speaks the protocol itself. `problems` and `chain_problems` know nothing of clients or servers:
+they get these records and the history, and name every broken promise.
 """
 
 from __future__ import annotations
@@ -9,16 +10,35 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
 
 import gevent
 
 from client.client import Client, Sent
 from client.inbox import Message
+from packs import table as t
+from packs.ids import single_session
+from packs.structs import HistoryMsgPullReq
+from tests.load_wire import WireClient
+from tests.raw import Raw, decode
 from tests.waiting import wait_until
 
 WINDOW = 8
-PAUSE = 0.02
+PAUSE = 0.04
 """Seconds between two messages of one client."""
+NEW_DEVICE = 4
+"""deviceType of the reader that checks the history: another one than the clients have."""
+
+
+class Entry(NamedTuple):
+    """A stored message; `prev` is the number of the one before it."""
+
+    seq: int
+    prev: int
+    pack_id: str
+    text: str
 
 
 @dataclass
@@ -29,6 +49,13 @@ class Seen:
     acked: dict[str, int] = field(default_factory=dict)
     received: list[tuple[int, str]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+
+    def note(self, text: str, seq: int | None) -> None:
+        """What became of a text: its number, or None when it was refused for good."""
+        if seq is None:
+            self.refused.append(text)
+        else:
+            self.acked[text] = seq
 
 
 def problems(history: list[tuple[int, str]], seen: dict[str, Seen]) -> list[str]:
@@ -58,23 +85,45 @@ def problems(history: list[tuple[int, str]], seen: dict[str, Seen]) -> list[str]
     return found
 
 
-class Load:
-    """Pairs of clients that write to each other without pause."""
+def chain_problems(history: list[Entry]) -> list[str]:
+    """What is wrong with the numbers and packIds of a session; `history` ascending, nothing was ever deleted."""
+    found = [f"packId {p} is there {n} times" for p, n in Counter(e.pack_id for e in history).items() if n > 1]
+    if history and history[0].prev:
+        found.append(f"before the first one, {history[0].text}, there should be {history[0].prev}")
+    for before, entry in pairwise(history):
+        if not before.seq == entry.prev < entry.seq:
+            found.append(f"{entry.text}: {entry.seq} follows {before.seq} and says {entry.prev}")
+    return found
 
-    def __init__(self, addresses: Iterable[str], pairs: int, name: str = "load") -> None:
+
+class Load:
+    """Pairs of clients that write to each other without pause.
+
+    `sdk=False`: none of them is the SDK's. After a longer outage its clients come back spread over 10 s, as they should,
+    and a test that is not about them need not wait for that.
+    """
+
+    def __init__(self, addresses: Iterable[str], pairs: int, name: str = "load", *, sdk: bool = True) -> None:
         self.addresses = list(addresses)
+        self._sdk = sdk
         self.users = [(f"{name}-a{n}", f"{name}-b{n}") for n in range(pairs)]
         self.seen: dict[str, Seen] = {}
         self.clients: dict[str, Client] = {}
+        self.wires: dict[str, WireClient] = {}
         self._running = True
         self._senders: list[gevent.Greenlet] = []
 
     def start(self) -> None:
-        for pair in self.users:
-            for user in pair:
-                self._connect(user)
         for a, b in self.users:
-            self._senders += [gevent.spawn(self._send, a, b), gevent.spawn(self._send, b, a)]
+            if self._sdk:
+                self._connect(a)
+            else:
+                self._connect_wire(a, b)
+            self._connect_wire(b, a)
+        wait_until(lambda: all(w.online for w in self.wires.values()), "all clients to be logged in", 20)
+        for a, b in self.users:
+            first = gevent.spawn(self._send, a, b) if self._sdk else gevent.spawn(self._send_wire, a)
+            self._senders += [first, gevent.spawn(self._send_wire, b)]
 
     def _connect(self, user: str) -> None:
         seen = self.seen[user] = Seen()
@@ -83,6 +132,10 @@ class Load:
             seen.received.append((message.seq_id, message.content))
 
         self.clients[user] = Client(self.addresses, user, on_message=received, window=WINDOW).connect(timeout=20)
+
+    def _connect_wire(self, user: str, peer: str) -> None:
+        seen = self.seen[user] = Seen()
+        self.wires[user] = WireClient(self.addresses, user, peer, lambda seq, text: seen.received.append((seq, text)))
 
     def _send(self, user: str, peer: str) -> None:
         client, seen = self.clients[user], self.seen[user]
@@ -94,12 +147,19 @@ class Load:
             seen.sent.append(text)
 
             def done(sent: Sent | None, error: Exception | None, text: str = text) -> None:
-                if sent is not None:
-                    seen.acked[text] = sent.seq_id
-                else:
-                    seen.refused.append(text)
+                seen.note(text, sent.seq_id if sent is not None else None)
 
             client.send(peer, text, wait=False, done=done)
+
+    def _send_wire(self, user: str) -> None:
+        client, seen = self.wires[user], self.seen[user]
+        while self._running:
+            gevent.sleep(PAUSE)
+            if client.unacknowledged >= WINDOW:
+                continue
+            text = f"{user}:{len(seen.sent)}"
+            seen.sent.append(text)
+            client.send(text, partial(seen.note, text))
 
     @property
     def acked(self) -> int:
@@ -107,7 +167,9 @@ class Load:
 
     @property
     def in_flight(self) -> int:
-        return sum(c.unacknowledged for c in self.clients.values())
+        return sum(c.unacknowledged for c in self.clients.values()) + sum(
+            w.unacknowledged for w in self.wires.values()
+        )
 
     def finish(self, seconds: float = 30.0) -> list[str]:
         """Stop sending, wait until everything has arrived, and check; the problems."""
@@ -118,7 +180,7 @@ class Load:
 
         def arrived() -> bool:
             return all(
-                len(self.seen[user].received) >= sum(not text.startswith(f"{user}:") for _, text in histories[a])
+                len(self.seen[user].received) >= sum(not entry.text.startswith(f"{user}:") for entry in histories[a])
                 for a, b in self.users
                 for user in (a, b)
             )
@@ -127,21 +189,33 @@ class Load:
             wait_until(arrived, "all messages received", seconds)
         except AssertionError:
             pass  # the checker says what is missing
-        found = []
+        found = [violation for client in self.wires.values() for violation in client.wire.violations]
         for a, b in self.users:
-            found += problems(histories[a], {a: self.seen[a], b: self.seen[b]})
+            found += chain_problems(histories[a])
+            found += problems([(e.seq, e.text) for e in histories[a]], {a: self.seen[a], b: self.seen[b]})
         return found
 
-    def _history(self, user: str, peer: str) -> list[tuple[int, str]]:
-        found: list[Message] = []
-        before = 0
-        while True:
-            page = self.clients[user].history(peer, before=before, count=200)
-            found += page
-            if not page or page[-1].prev_seq_id == 0:
-                return [(m.seq_id, m.content) for m in reversed(found)]
-            before = page[-1].seq_id - 1
+    def _history(self, user: str, peer: str) -> list[Entry]:
+        """The whole session as a device sees it that has nothing yet."""
+        host, port = self.addresses[0].rsplit(":", 1)
+        reader = Raw((host, int(port)))
+        assert reader.login(user, device_type=NEW_DEVICE, device_id="new").error_code.code == 0
+        found: list[Entry] = []
+        below = 0
+        more = True
+        while more:
+            request = HistoryMsgPullReq(session_id=single_session(user, peer), seq_id=below, count=200)
+            response = reader.ask(t.HISTORY_MSG_PULL, request)
+            assert response.error_code.code == 0, response
+            page = [(decode(pack), pack.pack_id) for pack in response.msgs]
+            found += [Entry(m.seq_id, m.prev_seq_id, pack_id, m.content) for m, pack_id in page]
+            below = found[-1].prev if found else 0
+            more = bool(page and below)
+        reader.close()
+        return found[::-1]
 
     def close(self) -> None:
         self._running = False
+        for wire in self.wires.values():
+            wire.close()
         gevent.joinall([gevent.spawn(c.close) for c in self.clients.values()])

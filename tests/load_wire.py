@@ -8,6 +8,7 @@ connection and after the codes 6, 7 and 8; it closes every gap in the numbers fr
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import gevent.socket
 from gevent.lock import RLock
 
 from packs import structs as s
@@ -121,6 +123,10 @@ class Wire:
         self._due_since.setdefault(pack_id, time)
         self._write(pack_type, payload, pack_id, flags)
 
+    def ping(self, time: float) -> None:
+        self._next_id += 1
+        self._ask(t.PING, b"", f"{self._user}.ping{self._next_id}", 0, time)
+
     def tick(self, time: float) -> None:
         """Every `TICK_SECONDS` while connected: resend, pull, and see that the server answers."""
         if self._resend_at is not None and time >= self._resend_at and not any(map(self._due.get, self.unacked)):
@@ -179,12 +185,10 @@ class Wire:
         self._take(message.seq_id, message.prev_seq_id, False, message.content, time)
 
     def _take(self, seq: int, prev: int, own: bool, text: str, time: float) -> None:
-        known = self._texts.setdefault(seq, text)
+        known = self._texts.setdefault(seq, text) if seq in self._texts or seq > self._have else None
         if known != text:
-            self.violations.append(f"number {seq} denotes {known} and {text}")
+            self.violations.append(f"number {seq} denotes {known or 'nothing, says the chain'} and {text}")
         if seq <= self._have:
-            if known is text:
-                self.violations.append(f"{text}: its number {seq} lies where the chain of numbers said there is none")
             return
         if not self._waiting:
             self._gap_since = time
@@ -238,8 +242,6 @@ class WireClient:
         self._user = user
         self._sock: Any = None
         self._machine = ClientConnection()
-        self._heartbeat = 0.0
-        self._closing = False
         self._writing = RLock()  # one frame at a time: a socket that is full lets another greenlet run
         self._greenlet = gevent.spawn(self._run)
 
@@ -255,63 +257,69 @@ class WireClient:
         self.wire.send(text, done, time.monotonic())
 
     def close(self) -> None:
-        self._closing = True
         self._greenlet.kill()
 
     def _run(self) -> None:
-        tries = 0
-        while not self._closing:
+        for tries in itertools.count():
             host, port = self._addresses[tries % len(self._addresses)].rsplit(":", 1)
-            tries += 1
-            with contextlib.suppress(OSError, Violation), socket.create_connection((host, int(port)), 2.0) as sock:
-                try:
-                    self._serve(sock)
-                finally:
-                    self._sock = None
-                    self.wire.disconnected()
+            address = host, int(port)
+            with contextlib.suppress(OSError, Violation), socket.create_connection(address, CONNECT_SECONDS) as sock:
+                self._serve(sock)
+            self._sock = None
+            self.wire.disconnected()
             gevent.sleep(RECONNECT_SECONDS)
 
     def _serve(self, sock: socket.socket) -> None:
         """Log in, then read until the connection is lost."""
-        self._machine = machine = ClientConnection()
+        self._machine = ClientConnection()
         login = s.LoginReq(client_id=self._user, device_type=5, device_id="wire")
         sock.settimeout(ANSWER_SECONDS)
-        sock.sendall(machine.request(t.LOGIN, login, f"{self._user}.login"))
-        sock_packs = self._receive(sock)
-        response = decode(sock_packs[0])
-        if response.error_code.code:
+        sock.sendall(self._machine.request(t.LOGIN, login, f"{self._user}.login"))
+        packs: list[Pack] = []
+        while not packs:
+            packs = self._receive(sock)
+        response = decode(packs.pop(0))
+        if response.error_code.code != Code.SUCCESS:
             return
         heartbeat = json.loads(response.extra_data)["heartbeat"]
         self._sock = sock
-        now = heard = ticked = time.monotonic()
-        pinged = now
+        now = heard = pinged = ticked = time.monotonic()
         self.wire.connected(now)
-        for pack in sock_packs[1:]:
-            self.wire.came(pack, now)
-        sock.settimeout(TICK_SECONDS)
-        while True:
-            try:
-                packs = self._receive(sock)
-            except TimeoutError:
-                packs = []
-            now = time.monotonic()
+        while now - heard < 2 * heartbeat:
             for pack in packs:
-                heard = now
                 self.wire.came(pack, now)
             if now - ticked >= TICK_SECONDS:
                 ticked = now
                 self.wire.tick(now)
-            if now - heard > 2 * heartbeat:
-                return  # the server is dead or stopped
-            if now - max(heard, pinged) > heartbeat / 2:
+            if now - pinged > heartbeat / 2:
                 pinged = now
-                self._ping(sock)
+                self.wire.ping(now)
+            readable = _wait_readable(sock, TICK_SECONDS)
+            now = time.monotonic()
+            packs = self._receive(sock) if readable else []
+            heard = now if readable else heard
 
     def _receive(self, sock: socket.socket) -> list[Pack]:
-        packs: list[Pack] = []
-        while not packs:
-            data = sock.recv(65536)
-            if not data:
-                raise ConnectionResetError
-            packs = self._machine.receive(data)
-        return packs
+        data = sock.recv(65536)
+        if not data:
+            raise ConnectionResetError
+        return self._machine.receive(data)
+
+    def _request(self, pack_type: int, payload: Payload | bytes, pack_id: str, flags: int) -> None:
+        with self._writing:
+            if self._sock is None:
+                return  # lost while another greenlet wrote; it is sent again on the next connection
+            try:
+                self._sock.sendall(self._machine.request(pack_type, payload, pack_id, flags))
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RDWR)  # the reader hears of it
+
+
+def _wait_readable(sock: socket.socket, seconds: float) -> bool:
+    """Whether there is something to read. Apart from `recv`, so that writes keep a timeout of their own."""
+    try:
+        gevent.socket.wait_read(sock.fileno(), seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -190,7 +190,7 @@ class System:
         """The pid of a node process, or of "redis"."""
         if process == "redis":
             return next(p.pid for p in self._tree() if p.name().startswith("redis-server"))
-        return int(self.status()[process]["pid"])
+        return next(p.pid for p in self._tree() if ["run", process] == p.cmdline()[3:5])
 
     def _tree(self) -> list[psutil.Process]:
         assert self.launcher is not None

@@ -218,6 +218,10 @@ with Client("{EDGE}:7100", "carl", token("carl")) as c, Client("{EDGE}:7100", "d
         got.append(message.content)
         if len(got) == 30:
             break
+    for _ in range(200):  # an ack may come after its message
+        if len(acked) == 30:
+            break
+        time.sleep(0.05)
     print("got", got == [str(n) for n in range(30)], len(acked), [a for a in acked if isinstance(a, Exception)])
 """
 
