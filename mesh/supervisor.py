@@ -24,7 +24,7 @@ from gevent import subprocess
 from mesh.log import get_log
 from mesh.loop import now
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 """Seconds before a child is started again; doubled each time."""
 SETTLED_SECONDS = 5.0
 """A child that lived as long is started again without a longer pause."""

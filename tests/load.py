@@ -99,8 +99,8 @@ def chain_problems(history: list[Entry]) -> list[str]:
 class Load:
     """Pairs of clients that write to each other without pause.
 
-    `sdk=False`: none of them is the SDK's. After a longer outage its clients come back spread over 10 s, as they should,
-    and a test that is not about them need not wait for that.
+    `sdk=False`: none is the SDK's. Its clients come back from an outage spread over 10 s, as they should; a test
+    that is not about them need not wait for that.
     """
 
     def __init__(self, addresses: Iterable[str], pairs: int, name: str = "load", *, sdk: bool = True) -> None:
@@ -167,9 +167,7 @@ class Load:
 
     @property
     def in_flight(self) -> int:
-        return sum(c.unacknowledged for c in self.clients.values()) + sum(
-            w.unacknowledged for w in self.wires.values()
-        )
+        return sum(c.unacknowledged for c in self.clients.values()) + sum(w.unacknowledged for w in self.wires.values())
 
     def finish(self, seconds: float = 30.0) -> list[str]:
         """Stop sending, wait until everything has arrived, and check; the problems."""

@@ -82,7 +82,7 @@ class Wire:
         """What belonged to the connection is gone."""
         self._due: Counter[str] = Counter()  # requests without an answer
         self._due_since: dict[str, float] = {}
-        self._pushed: set[int] = set()
+        self._pushed: set[int] = set()  # without DUP
         self._online = False
         self._resend_at: float | None = None
         self._pulling = ""
@@ -179,9 +179,10 @@ class Wire:
         message = decode(pack)
         if message.session_id != self.session or message.sender != self._peer or message.to != self._user:
             self.violations.append(f"not ours: {message}")
-        if message.seq_id in self._pushed and not pack.flags & DUP:
-            self.violations.append(f"pushed twice without DUP: {message.content}")
-        self._pushed.add(message.seq_id)
+        if not pack.flags & DUP:  # a copy with DUP may come at any time: also first, from who resent it for a hung node
+            if message.seq_id in self._pushed:
+                self.violations.append(f"pushed twice without DUP: {message.content}")
+            self._pushed.add(message.seq_id)
         self._take(message.seq_id, message.prev_seq_id, False, message.content, time)
 
     def _take(self, seq: int, prev: int, own: bool, text: str, time: float) -> None:

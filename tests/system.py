@@ -190,7 +190,7 @@ class System:
         """The pid of a node process, or of "redis"."""
         if process == "redis":
             return next(p.pid for p in self._tree() if p.name().startswith("redis-server"))
-        return next(p.pid for p in self._tree() if ["run", process] == p.cmdline()[3:5])
+        return next(p.pid for p in self._tree() if command_of(p)[3:5] == ["run", process])
 
     def _tree(self) -> list[psutil.Process]:
         assert self.launcher is not None
@@ -205,6 +205,14 @@ class System:
         pid = self.pid(process)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Its command line; empty when it has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from client.client import Client
 from client.errors import ClientError
+from tests.integration.launching import is_running
 from tests.load import Load
 from tests.system import System, free_port, running, topology_text
 from tests.waiting import wait_until
@@ -49,7 +50,6 @@ def test_any_process_killed_at_random(layout: str) -> None:
     rng = random.Random(seed)
     port = free_port()
     address = f"127.0.0.1:{port}"
-    hits = 0
     slowest = 0.0
     with running(topology(layout, port)) as system:
         load = Load([address], pairs=50)
@@ -60,20 +60,18 @@ def test_any_process_killed_at_random(layout: str) -> None:
         rng.shuffle(plan)
         for n, process in enumerate(plan):
             gevent.sleep(rng.uniform(0.05, 0.6))
-            pid = system.pid(process)
-            under_way, before = load.in_flight, load.acked
+            pid, before = system.pid(process), load.acked
+            wait_until(lambda: load.in_flight, "messages to be under way")
             started = time.monotonic()
             os.kill(pid, signal.SIGKILL)
             seconds = whole_again(system, address, f"probe{n}", started)
             slowest = max(slowest, seconds)
             assert seconds < WHOLE_SECONDS, f"{process}: whole again after {seconds:.1f} s"
-            assert system.pid(process) != pid
-            hits += under_way > 0
+            assert not is_running(pid)
             wait_until(lambda b=before: load.acked > b, "the load to go on")  # type: ignore[misc]
         broken = load.finish()
         load.close()
-    print(f"{layout}: {hits} of {len(plan)} kills hit messages under way, {load.acked} acks, slowest {slowest:.1f} s")
-    assert hits >= len(plan) * 0.8, "the kills did not hit: the run proves nothing"
+    print(f"{layout}: {len(plan)} kills with messages under way, {load.acked} acks, slowest {slowest:.1f} s")
     assert broken == []
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.load import Seen, problems
+from tests.load import Entry, Seen, chain_problems, problems
 
 History = list[tuple[int, str]]
 
@@ -89,3 +89,25 @@ def test_a_broken_promise_is_red(mutant: Callable[[History, dict[str, Seen]], No
     history, seen = good()
     mutant(history, seen)
     assert problems(history, seen)
+
+
+def test_a_good_chain_is_green() -> None:
+    assert chain_problems([]) == []
+    assert chain_problems([Entry(1, 0, "p", "a:0"), Entry(4, 1, "q", "a:1"), Entry(5, 4, "r", "b:0")]) == []
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param(Entry(4, 1, "p", "a:1"), id="a packId again"),
+        pytest.param(Entry(4, 0, "q", "a:1"), id="one is missing in the chain"),
+        pytest.param(Entry(4, 3, "q", "a:1"), id="one is missing in the history"),
+        pytest.param(Entry(1, 1, "q", "a:1"), id="a number again"),
+    ],
+)
+def test_a_broken_chain_is_red(second: Entry) -> None:
+    assert chain_problems([Entry(1, 0, "p", "a:0"), second])
+
+
+def test_a_history_without_its_beginning_is_red() -> None:
+    assert chain_problems([Entry(4, 1, "q", "a:1")])
