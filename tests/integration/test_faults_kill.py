@@ -14,7 +14,7 @@ from client.client import Client
 from client.errors import ClientError
 from tests.integration.launching import is_running
 from tests.load import Load
-from tests.system import System, free_port, running, topology_text
+from tests.system import ERRORS, System, free_port, running, topology_text
 from tests.waiting import wait_until
 
 KILLS = 16
@@ -71,6 +71,7 @@ def test_any_process_killed_at_random(layout: str) -> None:
             wait_until(lambda b=before: load.acked > b, "the load to go on")  # type: ignore[misc]
         broken = load.finish()
         load.close()
+        assert not ERRORS.search(system.log), system.log
     print(f"{layout}: {len(plan)} kills with messages under way, {load.acked} acks, slowest {slowest:.1f} s")
     assert broken == []
 
