@@ -92,7 +92,7 @@ def _fan_out(mesh: Mesh, ask: Ask, where: str, window: int, seconds: float) -> F
             if time.monotonic() > limit:
                 raise RuntimeError(f"not all members are connected after {CONNECT_SECONDS} s")
         pids = [mesh.status[f"{sink}-1"]["pid"] for sink in SINKS]
-        burst: Burst = ask("source.run", pids, window, seconds, result=Burst)
+        burst: Burst = ask("source.run", pids, os.getpid(), window, seconds, result=Burst)
     finally:
         found: list[Received] = [ask(f"{sink}.close", result=Received) for sink in SINKS]
         frames = readers.close() if readers is not None else sum(sink.deliveries for sink in found)

@@ -60,8 +60,8 @@ class Joined(NamedTuple):
 @contract
 class Source(Protocol):
     @call(timeout=60.0)
-    def run(self, sinks: tuple[int, ...], window: int, seconds: float) -> Burst:
-        """Publish with `window` publications unacknowledged; `sinks` are the pids of the sinks' processes."""
+    def run(self, sinks: tuple[int, ...], reader: int, window: int, seconds: float) -> Burst:
+        """Publish with `window` publications unacknowledged. Pids: of the sinks' processes, and of who reads them."""
         ...
 
     @call(timeout=30.0)
@@ -108,13 +108,13 @@ class SourceNode(Node, Source):
         self._window = 0
         self._acknowledged: dict[str, int] = {}
 
-    def run(self, sinks: tuple[int, ...], window: int, seconds: float) -> Burst:
+    def run(self, sinks: tuple[int, ...], reader: int, window: int, seconds: float) -> Burst:
         self._number, self._window = 0, window
         self._acknowledged = {f"sink{i}": 0 for i in range(len(sinks))}
         self._fill()
         gevent.sleep(WARM_UP_SECONDS)
         before = min(self._acknowledged.values())
-        clock = Clock({"source": [getpid()], "sinks": sinks})
+        clock = Clock({"source": [getpid()], "sinks": sinks, "reader": [reader]})
         gevent.sleep(seconds)
         elapsed, used, foreign = clock.stop()
         publications = min(self._acknowledged.values()) - before
