@@ -28,6 +28,7 @@ from packs import structs as s
 from packs import table as t
 from packs.codec import MSGPACK, Codec, decode_payload, encode_payload
 from packs.codes import Code
+from packs.enums import SyncCommand
 from packs.errors import PayloadError
 from packs.flags import ACK, COUNTER, DUP
 from packs.frames import MAX_FRAME
@@ -49,8 +50,6 @@ FIRST_SYNC_SECONDS = 2.0
 known before."""
 MAX_EXPANSION = 8
 """No codec writes a payload more than this many times as long as it is."""
-RESYNC = 5
-"""Command of SYNC_DATA_CMD: something may have been missed."""
 MESSAGE_TYPES = frozenset((t.MSG_SINGLE_CHAT, t.MSG_GROUP_CHAT, t.MSG_BIZ_NOTIFY))
 
 _log = logging.getLogger("imesh.client")
@@ -385,7 +384,7 @@ class Client:
                 self._deliver()
             elif pack.type == t.KICKOUT:
                 raise Refused(Code.CONN_KICKOUT, "logged in elsewhere")
-            elif pack.type == t.SYNC_DATA_CMD and decode_payload(s.SyncDataReq, pack.payload).command == RESYNC:
+            elif pack.type == t.SYNC_DATA_CMD and _is_resync(pack):
                 self._tell("resync", "")
                 self._sync.begin(time.monotonic())
         except PayloadError as error:
@@ -447,3 +446,7 @@ class Client:
 
 def _nobody(result: Any, error: Exception | None) -> None:
     """Nobody waits for this outcome."""
+
+
+def _is_resync(pack: Pack) -> bool:
+    return decode_payload(s.SyncDataReq, pack.payload).command == SyncCommand.RESYNC

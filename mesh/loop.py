@@ -13,24 +13,18 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import gevent
 from greenlet import getcurrent, greenlet
 
 from mesh.errors import Overloaded
 
-T = TypeVar("T")
 Done = Callable[[Any, "Exception | None"], None]
 """A completion: called exactly once, on the hub, with (result, None) or (None, error)."""
 
 now = time.monotonic
 """Monotonic seconds."""
-
-
-def get_hub() -> Any:
-    """The hub of this thread's loop."""
-    return gevent.get_hub()
 
 
 def on_hub() -> bool:
@@ -129,7 +123,7 @@ def current_deadline() -> float | None:
     return getattr(getcurrent(), "mesh_deadline", None)
 
 
-class within(Generic[T]):
+class within:
     """Shortens the ambient deadline of this greenlet: `with within(0.2): self.history.page(...)`."""
 
     __slots__ = ("_before", "_seconds")

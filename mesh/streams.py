@@ -77,11 +77,6 @@ class Stream:
     def open(self) -> bool:
         return self._sock is not None
 
-    @property
-    def buffered(self) -> int:
-        """Bytes that wait to be sent."""
-        return self._out_size
-
     def write(self, data: bytes) -> None:
         """Send at the end of this turn. Ignored after `close`."""
         if self._sock is None:

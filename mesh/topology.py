@@ -54,6 +54,7 @@ class MeshSettings(msgspec.Struct, frozen=True):
     drain: float = 10.0
     """How long a stopping process may finish what is under way."""
     log_level: str = "info"
+    """"debug", "info", "warning" or "error"."""
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if not all(part.isidentifier() for part in self.package.split(".")):
@@ -102,6 +103,7 @@ class Group(msgspec.Struct, frozen=True):
     """[process.GROUP]: nodes that live together in a process."""
 
     nodes: tuple[str, ...]
+    """Node kinds, each at most once."""
     count: int = 1
     """Processes on each of the hosts."""
     hosts: tuple[str, ...] = ()

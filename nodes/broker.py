@@ -30,14 +30,13 @@ from nodes.settings import BrokerSettings, is_loopback, parse_listen
 from packs.codec import JSON, MSGPACK, encode_error, encode_payload
 from packs.codes import Code
 from packs.connection import CloseReason
+from packs.enums import SyncCommand
 from packs.errors import PayloadError
 from packs.flags import ACK, COMPRESS_MASK, CRYPTO_MASK, DUP
 from packs.pack import VERSION, Pack
 from packs.structs import CommonErrorCode, KickOutAck, SyncDataReq
 from packs.table import KICKOUT, LOGIN, LOGOUT, MSG_GROUP_CHAT, MSG_SINGLE_CHAT, PING, SYNC_DATA_CMD, TABLE, route_key
 
-RESYNC = 5
-"""SYNC_DATA_CMD command: something may have been missed."""
 RESYNC_SECONDS = 5.0
 """Over how long the hint to resync is spread."""
 RESYNC_STEP = 0.1
@@ -336,7 +335,7 @@ class BrokerNode(Node):
     def hint_resync(self, client: Client) -> None:
         """Tell a client that it may have missed something."""
         if client.open and client.origin is not None:
-            self.push(client, SYNC_DATA_CMD, encode_payload(SyncDataReq(command=RESYNC)))
+            self.push(client, SYNC_DATA_CMD, encode_payload(SyncDataReq(command=SyncCommand.RESYNC)))
 
     def _publications_lost(self, publisher: str, reason: str) -> None:
         queued = set(map(id, self._resync_queue))

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from store.keys import USERS, Keys
 from store.redis import Redis
 from store.scripts import ADD_ACCOUNT, ENTER
-
-
-class Account(NamedTuple):
-    """An account with a built-in password. `created` in ms since the epoch."""
-
-    user: str
-    password_hash: str
-    created: int
 
 
 class Users:

@@ -8,7 +8,7 @@ they get these records and the history, and name every broken promise.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -122,7 +122,7 @@ class Load:
             self._connect_wire(b, a)
         wait_until(lambda: all(w.online for w in self.wires.values()), "all clients to be logged in", 20)
         for a, b in self.users:
-            first = gevent.spawn(self._send, a, b) if self._sdk else gevent.spawn(self._send_wire, a)
+            first = gevent.spawn(self._send_sdk, a, b) if self._sdk else gevent.spawn(self._send_wire, a)
             self._senders += [first, gevent.spawn(self._send_wire, b)]
 
     def _connect(self, user: str) -> None:
@@ -137,29 +137,28 @@ class Load:
         seen = self.seen[user] = Seen()
         self.wires[user] = WireClient(self.addresses, user, peer, lambda seq, text: seen.received.append((seq, text)))
 
-    def _send(self, user: str, peer: str) -> None:
-        client, seen = self.clients[user], self.seen[user]
+    def _send(self, user: str, client: Client | WireClient, send: Callable[[str], object]) -> None:
+        seen = self.seen[user]
         while self._running:
             gevent.sleep(PAUSE)
-            if client.unacknowledged >= WINDOW:
-                continue
-            text = f"{user}:{len(seen.sent)}"
-            seen.sent.append(text)
+            if client.unacknowledged < WINDOW:
+                seen.sent.append(f"{user}:{len(seen.sent)}")
+                send(seen.sent[-1])
 
-            def done(sent: Sent | None, error: Exception | None, text: str = text) -> None:
+    def _send_sdk(self, user: str, peer: str) -> None:
+        client, seen = self.clients[user], self.seen[user]
+
+        def send(text: str) -> None:
+            def done(sent: Sent | None, error: Exception | None) -> None:
                 seen.note(text, sent.seq_id if sent is not None else None)
 
             client.send(peer, text, wait=False, done=done)
 
+        self._send(user, client, send)
+
     def _send_wire(self, user: str) -> None:
         client, seen = self.wires[user], self.seen[user]
-        while self._running:
-            gevent.sleep(PAUSE)
-            if client.unacknowledged >= WINDOW:
-                continue
-            text = f"{user}:{len(seen.sent)}"
-            seen.sent.append(text)
-            client.send(text, partial(seen.note, text))
+        self._send(user, client, lambda text: client.send(text, partial(seen.note, text)))
 
     @property
     def acked(self) -> int:
