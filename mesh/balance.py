@@ -105,6 +105,10 @@ class Pool:
         """The instance for a new call, or None when none is open."""
         if key is not None:
             return self._owner(key, time)
+        if len(self.instances) == 1:  # the usual case; drawing at random costs as much as all else of a call
+            only = self.instances[0]
+            if only.up and only.state == "serving" and not only.ejected_until:
+                return only
         candidates = self._candidates(time)
         if not candidates:
             return None

@@ -29,7 +29,7 @@ from mesh.errors import (
     Timeout,
     Unreachable,
 )
-from mesh.loop import Done, current_deadline, now, on_hub, post, wait_for
+from mesh.loop import Done, Waiter, current_deadline, now, on_hub, post
 from mesh.stats import Stats
 
 BUCKET = 0.05
@@ -74,11 +74,12 @@ class Lane:
 class Service:
     """A service as its callers see it: instances, and what waits for one."""
 
-    __slots__ = ("lanes", "name", "parked", "pool", "stalled")
+    __slots__ = ("has_local", "lanes", "name", "parked", "pool", "stalled")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.pool = Pool(name)
+        self.has_local = False  # an instance lives in this very process
         self.lanes: dict[tuple[Any, ...], Lane] = {}
         self.parked: deque[int] = deque()  # ids of calls that wait for an instance
         self.stalled: dict[Lane, None] = {}  # lanes that wait for an instance
@@ -109,13 +110,15 @@ class Calls:
 
     def blocking(self, service: str, method: Method, args: tuple[Any, ...]) -> Any:
         """Call and wait, in a greenlet. A plain handler in this very process runs in place, as a function call."""
-        if method.lane_of is None and not on_hub():
-            entry = self.service(service)
+        entry = self.services.get(service) or self.service(service)
+        if entry.has_local and method.lane_of is None and not on_hub():
             key = None if method.key_index is None else args[method.key_index]
             instance = entry.pool.choose(key, now())
             if instance is not None and instance.target.local and instance.target.is_plain(service, method):
                 return instance.target.run_in_place(service, method, args)
-        return wait_for(lambda done: self.start(service, method, args, done))
+        waiter = Waiter()
+        self.start(service, method, args, waiter.done)
+        return waiter.wait()
 
     def start(self, service: str, method: Method, args: tuple[Any, ...], done: Done) -> None:
         """Call from anywhere; `done` is called on the hub, exactly once, at the latest about at the deadline."""

@@ -137,7 +137,7 @@ class Fanout:
             if key in self._local:
                 self._deliver(key, items)
         if socket is not None:
-            socket.drain()
+            socket.check()
         self.stats.counts["fanout.published"] += len(out)
 
     def _subscription(self, topic: bytes, subscribed: bool) -> None:
@@ -163,7 +163,7 @@ class Fanout:
             self._beacons += 1
             body = _pack((self.process, self.start, self._beacons, self._socket.lossy))
             self._socket.send(_BEACON_TOPIC + b"\0b" + body)
-            self._socket.drain()
+            self._socket.check()
 
     # ---- subscribing
 
@@ -183,7 +183,7 @@ class Fanout:
             self._sub.connect(endpoint, server_key)
         self._sub.subscribe(_BEACON_TOPIC + b"\0")
         self._sub.subscribe(self._marker + b"\0")  # last: see Start above
-        self._sub.drain()
+        self._sub.check()
 
     @property
     def settled(self) -> bool:
@@ -219,7 +219,7 @@ class Fanout:
             done(True)
             return
         join.timer = Later(CONFIRM_SECONDS, self._cut_off, join)
-        self._sub.drain()
+        self._sub.check()
 
     def unsubscribe(self, topics: list[str]) -> None:
         """Give up one hold on each topic; the last one unsubscribes."""
@@ -232,7 +232,7 @@ class Fanout:
                 del self._local[key]
                 self._unconfirmed.pop(key, None)
                 self._sub.unsubscribe(key + b"\0")
-        self._sub.drain()
+        self._sub.check()
 
     def _confirmed(self, key: bytes, process: str) -> None:
         waiting = self._unconfirmed.get(key)

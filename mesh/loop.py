@@ -96,26 +96,36 @@ def wait_for(start: Callable[[Done], None]) -> Any:
 
     `start` must see to it that the completion comes, a deadline included.
     """
-    hub = gevent.get_hub()
-    me = getcurrent()
-    if me is hub:
-        raise RuntimeError("the hub cannot wait; use a completion callback")
-    outcome: list[tuple[Any, Exception | None]] = []
-    waiting = False
+    waiter = Waiter()
+    start(waiter.done)
+    return waiter.wait()
 
-    def done(result: Any, error: Exception | None) -> None:
-        outcome.append((result, error))
-        if waiting:
-            me.switch()
 
-    start(done)
-    while not outcome:
-        waiting = True
-        hub.switch()
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result
+class Waiter:
+    """Blocks the greenlet that makes it, in `wait`, until `done` is called on the hub. For one use."""
+
+    __slots__ = ("_greenlet", "_hub")
+
+    def __init__(self) -> None:
+        self._hub = gevent.get_hub()
+        self._greenlet = getcurrent()
+        if self._greenlet is self._hub:
+            raise RuntimeError("the hub cannot wait; use a completion callback")
+
+    def done(self, result: Any, error: Exception | None) -> None:
+        """The completion. Ignored when the greenlet waits no more, because something was thrown into it."""
+        if self._greenlet is not None:
+            self._greenlet.switch(result, error)
+
+    def wait(self) -> Any:
+        """The result; raises the error."""
+        try:
+            result, error = self._hub.switch()
+        finally:
+            self._greenlet = None
+        if error is not None:
+            raise error
+        return result
 
 
 def current_deadline() -> float | None:

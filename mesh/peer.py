@@ -18,6 +18,10 @@ from mesh.log import Log
 from mesh.loop import Tick, now
 from mesh.wire import CAST, ERROR, HELLO, PING_MESSAGE, PONG, REQUEST, RESULT, encode, join, split
 
+FLUSH_FIRST, FLUSH_MOST = 32, 128
+"""Calls of one turn after which the first of them leave, so that the peer works while we go on; doubled until the most.
+Without it both sides take turns: 64 or 1000 callers make 1.2 to 1.5 times the calls per second for 0.2 µs more each."""
+
 Hello = tuple[int, str, str, int, str, dict[str, int]]
 """A HELLO item: kind, process, start, version, state, fingerprints of the methods it serves."""
 
@@ -43,6 +47,7 @@ class Peer:
         self._lost_after = lost_after
         self._heard = 0.0
         self._out: list[bytes] = []
+        self._flush_at = FLUSH_FIRST
         self._ids: list[int] = []  # call ids beside _out; 0 for what is no call
         self._tick = Tick(self._flush)
         identity = IDENTITY_PREFIX + f"{me[0]}#{me[1]}".encode()
@@ -58,6 +63,9 @@ class Peer:
         self._out.append(encode((REQUEST, call.id, name, left_ms, 1 if again else 0, method.encode(call.args))))
         self._ids.append(call.id)
         self._tick.arm()
+        if len(self._out) >= self._flush_at:
+            self._flush_at = min(2 * self._flush_at, FLUSH_MOST)
+            self._send()
 
     def cast(self, service: str, method: Method, args: tuple[Any, ...]) -> None:
         self._out.append(encode((CAST, f"{service}.{method.name}", method.encode(args))))
@@ -65,24 +73,31 @@ class Peer:
         self._tick.arm()
 
     def _flush(self) -> None:
-        out, self._out = self._out, []
-        ids, self._ids = self._ids, []
+        self._flush_at = FLUSH_FIRST
+        if self._send():
+            self._dealer.check()
+        else:
+            self._down("refused")
+
+    def _send(self) -> bool:
+        """Send what waits. False when the peer refused: then the rest still waits."""
         sent = 0
-        for count, message in join(out):
-            try:
+        try:
+            for count, message in join(self._out) if self._out else ():
                 self._dealer.send(message)
-            except Refused:
-                self._down("refused", ids[sent:])
-                return
-            sent += count
-        self._dealer.drain()
+                sent += count
+        except Refused:
+            return False
+        finally:
+            del self._out[:sent], self._ids[:sent]
+        return True
 
     def _try(self, message: bytes) -> None:
         try:
             self._dealer.send(message)
         except Refused:
             return
-        self._dealer.drain()
+        self._dealer.check()
 
     # ---- liveness
 
@@ -94,7 +109,7 @@ class Peer:
             return
         silent = time - self._heard
         if silent > self._lost_after:
-            self._down("silent", [])
+            self._down("silent")
             return
         hushed = silent > self._lost_after / 2
         for instance in self.instances:
@@ -107,11 +122,11 @@ class Peer:
         if connected:
             self._try(self._hello)
         elif self.up:
-            self._down("disconnected", [])
+            self._down("disconnected")
 
-    def _down(self, reason: str, unsent: list[int]) -> None:
+    def _down(self, reason: str) -> None:
         was_up, self.up = self.up, False
-        unsent, self._out, self._ids = unsent + self._ids, [], []
+        unsent, self._out, self._ids = self._ids, [], []
         for instance in self.instances:
             instance.up = False
         if was_up:
@@ -148,7 +163,7 @@ class Peer:
             self._log.limited("name", 60, "another process answers", expected=self.process, got=process)
             return
         if self.up and start != self.start:
-            self._down("restarted", [])
+            self._down("restarted")
         wrong = [name for name, print_ in self.expected.items() if methods.get(name) != print_]
         if wrong:
             self._log.limited(

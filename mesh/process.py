@@ -128,6 +128,7 @@ class Process:
                 target = self.dispatcher if process == self.name else self._peer(process)
                 instance = Instance(process, target)
                 entry.pool.instances.append(instance)
+                entry.has_local |= target is self.dispatcher
                 if process != self.name:
                     self.peers[process].instances.append(instance)
             if process != self.name:

@@ -56,7 +56,7 @@ class Server:
                     self.peers.pop(peer, None)
                     break
                 sent += count
-        self._router.drain()
+        self._router.check()
 
     def _receive(self, peer: bytes, message: bytes, host: str) -> None:
         try:
