@@ -11,15 +11,18 @@ from store.keys import Keys
 from store.redis import Redis
 from store.scripts import COMMIT, OVERVIEW, RECENT
 
-STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, FAILED = 1, 2, 3, 4, 5, 0
+STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, FAILED = 1, 2, 3, 4, 5, 6, 7, 0
 """What became of a message (`Stored.status`)."""
+MEMBERS_ONLY = "#"
+"""As `Message.peer`: the session is a group and the sender must be a member."""
 
 BATCH = 64
 """Messages per script call: Redis answers other clients between two of them."""
 
 
 class Message(NamedTuple):
-    """A message to store. `peer` is "" where no relation is checked; `crc` tells a repeat from another content."""
+    """A message to store. `peer`: "" where no relation is checked, `MEMBERS_ONLY` in a group; `crc` tells a repeat from
+    other content."""
 
     session: str
     sender: str
@@ -31,12 +34,14 @@ class Message(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """The outcome for one message; `text` only when it FAILED."""
+    """The outcome for one message; `version` is that of the group's members when they were checked, `text` only when it
+    FAILED."""
 
     status: int
     seq: int
     prev: int
-    text: str
+    version: int
+    text: str = ""
 
 
 class Overview(NamedTuple):
@@ -81,8 +86,11 @@ class Sessions:
                 return
             outcomes = []
             fields = iter(reply)
-            for status, seq, prev, text in zip(fields, fields, fields, fields, strict=True):
-                outcomes.append(Stored(status, seq, prev, text.decode() if status == FAILED else ""))
+            for status, seq, prev, extra in zip(fields, fields, fields, fields, strict=True):
+                if status == FAILED:
+                    outcomes.append(Stored(status, seq, prev, 0, extra.decode()))
+                    continue
+                outcomes.append(Stored(status, seq, prev, extra))
                 if seq > self._floor:
                     self._floor = seq
             done(outcomes, None)
