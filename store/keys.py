@@ -36,6 +36,8 @@ USERS = "imesh:users"
 """Sorted set of account ids by creation time (ms)."""
 DATASET = "imesh:dataset"
 """Random id of these data, and the number of shards they were made with."""
+GROUP_PREFIX = "GC_"
+"""What the ids of groups begin with, and no other session's."""
 
 
 @lru_cache(maxsize=4096)

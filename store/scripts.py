@@ -20,6 +20,7 @@ class Script:
 COMMIT = Script("commit.lua")
 RECENT = Script("recent.lua")
 OVERVIEW = Script("overview.lua")
+PAGE = Script("page.lua")
 ENTER = Script("enter.lua")
 ADD_ACCOUNT = Script("add_account.lua")
 
@@ -40,4 +41,4 @@ GROUPS = (
     GROUP_PROFILES, MEMBERSHIPS, MY_GROUPS,
 )  # fmt: skip
 
-ALL = (COMMIT, RECENT, OVERVIEW, ENTER, ADD_ACCOUNT, *GROUPS)
+ALL = (COMMIT, RECENT, OVERVIEW, PAGE, ENTER, ADD_ACCOUNT, *GROUPS)
