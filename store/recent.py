@@ -69,8 +69,8 @@ class RecentSessions:
 
 
 def merged(noted: dict[str, int], groups: dict[str, int], after: int, count: int, clock: int) -> Recent:
-    """The page of both. `noted`: the `count` + 1 lowest of the list (fewer: there are no more). `groups`: all that he is
-    in; another group in the list is one that he has left."""
+    """The page of both. `noted`: the `count` + 1 lowest of the list (fewer: there are no more). `groups`: all that he
+    is in; another group in the list is one that he has left."""
     stamps = {session: stamp for session, stamp in noted.items() if not session.startswith(GROUP_PREFIX)}
     # What lies above the end of a cut list may have others before it that were not read: it is for a later page.
     limit = max(noted.values()) if len(noted) > count else None

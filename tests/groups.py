@@ -89,3 +89,14 @@ def syncs(packs: Sequence[Pack]) -> list[tuple[int, str]]:
     """Sync commands among packs, hints to resync apart."""
     found = [decode(p) for p in packs if p.type == t.SYNC_DATA_CMD]
     return [(c.command, c.content) for c in found if c.command != SyncCommand.RESYNC]
+
+
+def quiet(raw: Raw, seconds: float = 0.2) -> bool:
+    """Whether nothing comes for a while but hints to resync, which may follow when somebody is added."""
+    while not raw.silent(seconds):
+        if decode(raw.pack()) != HINT:
+            return False
+    return True
+
+
+HINT = s.SyncDataReq(command=SyncCommand.RESYNC)
