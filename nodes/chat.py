@@ -149,7 +149,7 @@ class ChatNode(PackNode):
                 session, sender = draft.message.session, draft.message.sender
                 activity[(draft.to, session)] = None
                 activity[(sender, session)] = None
-        self._store.sessions.touch(list(activity))
+        self._store.sessions.touch(activity)
         for draft, outcome in zip(drafts, outcomes, strict=True):
             self._acknowledge(draft, outcome)
         self.stats.counts["messages"] += len(drafts)

@@ -1,7 +1,8 @@
 -- Store the messages of one turn. Each item runs in its own pcall: one that fails leaves the others alone.
 -- KEYS[1]  a key of the shard (any), so that a Cluster routes the script
 -- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, then 8 per message:
---          tag, session, sender, peer ('' = no relation to check), packId, crc (4 bytes), counts ('1' or '0'), tail
+--          tag, session, sender, peer ('' = no relation to check), dedup (digest of session, sender and packId),
+--          crc (4 bytes), counts ('1' or '0'), tail
 -- Returns  4 per message: status, seqId, prevSeqId, n
 --          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked, 0 error (text)
 -- A message is: checks, then history, head, dedup, log. Nothing is written before all checks passed: Lua has no rollback.
@@ -19,8 +20,7 @@ local function number(n) return format('%.0f', n) end
 
 local function store(i)
   local tag, session, sender, peer = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local field = session .. '\0' .. sender .. '\0' .. ARGV[i + 4]
-  local crc, tail = ARGV[i + 5], ARGV[i + 7]
+  local field, crc, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 7]
   -- Nothing may overtake a message of its session that failed.
   if broken[session] then return 0, 0, 0, 'behind a failed message' end
   local dedup = tag .. ':d:' .. bucket
