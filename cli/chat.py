@@ -10,15 +10,16 @@ import ssl
 import sys
 import threading
 import time
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cli.screen import Screen
-from client.client import Client, Sent
-from client.connection import parse_address
+from client.client import Client
+from client.dial import parse_address
 from client.errors import ClientError, LoginRefused, Refused
-from client.inbox import Message
+from client.events import Connected, Disconnected, Ended, Event, Message, Sent
 from client.store import FileStore, MemoryStore, Store
 from mesh.cli import DEFAULT_TOPOLOGY, FAILED, OK, WRONG, Subparsers, add_command
 from packs.ids import is_group_id, is_user_id, single_members
@@ -223,23 +224,23 @@ class Chat:
         """A line for programs."""
         self.screen.show(json.dumps({"event": event, **details}, ensure_ascii=False))
 
-    def _event(self, name: str, detail: str) -> None:
-        if name in ("kicked", "refused") and self._welcomed:
+    def _event(self, event: Event) -> None:
+        if isinstance(event, Ended) and self._welcomed:
             self._exit_code = FAILED
             self._over.set()
             self.screen.interrupt()
         if self._json:
-            self._tell(name, detail=detail)
-        elif name == "disconnected":
+            self._tell(type(event).__name__.lower(), **asdict(event))
+        elif isinstance(event, Disconnected):
             self._lost = True
             self._note("the connection is lost; reconnecting …")
-        elif name == "connected" and self._lost:
+        elif isinstance(event, Connected) and self._lost:
             self._lost = False
             self._note("connected again")
-        elif name == "kicked":
+        elif isinstance(event, Ended) and event.kicked:
             self._note("You logged in elsewhere with the same kind of device; this chat is over.")
-        elif name == "refused" and self._welcomed:
-            self._note(f"The server does not let you in any more: {detail}")
+        elif isinstance(event, Ended) and self._welcomed:
+            self._note(f"The server does not let you in any more: {event.reason}")
 
     def _note(self, text: str) -> None:
         """Something about the chat itself. Not between the messages when those go into a pipe."""

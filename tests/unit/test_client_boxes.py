@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from client.errors import ConnectionLost, NotAnswered, Refused
-from client.inbox import GAP_SECONDS, HOLE_SECONDS, Inbox, Message
+from client.events import Message
+from client.inbox import GAP_SECONDS, HOLE_SECONDS, Inbox
 from client.mailbox import Mailbox
 from client.outbox import Outbox, Outgoing
-from client.requests import Requests
+from client.requests import ANSWER_SECONDS, Requests
 from packs import structs as s
 from packs import table as t
 from packs.codec import encode_payload
@@ -316,16 +318,22 @@ def test_a_closed_mailbox_gives_what_it_has_and_ends() -> None:
 
 
 def test_a_request_is_completed_once() -> None:
-    requests, outcomes = Requests(), []
+    outcomes: list[Any] = []
+    sent: list[str] = []
+
+    def send(pack_type: int, payload: bytes, pack_id: str, flags: int) -> bool:
+        sent.append(pack_id)
+        return True
 
     def done(result: Any, error: Exception | None) -> None:
         outcomes.append(error or result)
 
-    answered = requests.add(t.PING, done, 5.0)
-    requests.add(t.PING, done, 5.0)
-    pack = Pack(t.PING, 1, ACK, answered, encode_payload(s.CommonErrorCode(code=1, desc="no")))
+    requests = Requests(send)
+    for _ in range(2):
+        requests.ask(t.PING, None, done)
+    pack = Pack(t.PING, 1, ACK, sent[0], encode_payload(s.CommonErrorCode(code=1, desc="no")))
     requests.answered(pack)
     requests.answered(pack)
-    requests.expire(6.0)
+    requests.expire(time.monotonic() + ANSWER_SECONDS + 1)
     requests.fail_all(ConnectionLost("gone"))
     assert [type(o) for o in outcomes] == [Refused, NotAnswered]
