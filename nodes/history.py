@@ -8,7 +8,7 @@ from typing import Any
 from nodes import hot
 from nodes.packs import Item, PackNode, handles
 from packs.codes import Code, describe
-from packs.ids import business_members, canonical_session, single_members
+from packs.ids import business_members, canonical_session, is_group_id, single_members
 from packs.message import with_numbers
 from packs.pack import VERSION, Pack
 from packs.structs import (
@@ -20,6 +20,7 @@ from packs.structs import (
 )
 from packs.table import HISTORY_MSG_PULL, HOTSESSION_SYNC
 from store.entries import Entry
+from store.recent import Recent
 from store.sessions import Overview
 
 HOT_SESSIONS = 100
@@ -50,16 +51,22 @@ class HistoryNode(PackNode):
             session = canonical_session(message.session_id)
             if session is None:
                 item.refuse(Code.PARAM, "sessionId is malformed")
-            elif not may_read(user, session):
+                continue
+            group = is_group_id(session)  # whether he is in it is asked where the page is read
+            if not group and not may_read(user, session):
                 item.refuse(Code.HISTORY_DENIED)
-            else:
-                count = PAGE_DEFAULT if message.count <= 0 else min(message.count, PAGE_MAX)
-                self._store.sessions.page(session, message.seq_id, count, self._paged(item, session))
+                continue
+            count = PAGE_DEFAULT if message.count <= 0 else min(message.count, PAGE_MAX)
+            done = self._paged(item, session)
+            self._store.sessions.page(session, message.seq_id, count, done, member=user if group else "")
 
     def _paged(self, item: Item, session: str) -> Any:
         def done(page: list[Entry] | None, error: Exception | None) -> None:
+            if error is not None:
+                item.fail(error)
+                return
             if page is None:
-                item.fail(error or RuntimeError("no page"))
+                item.refuse(Code.HISTORY_DENIED)
                 return
             packs: list[Pack] = []
             size = 0
@@ -78,18 +85,16 @@ class HistoryNode(PackNode):
     def _hot_sessions(self, items: list[Item]) -> None:
         for item in items:
             after = max(0, item.message.timestamp)
-            self._store.sessions.recent(item.origin.user, after, HOT_SESSIONS + 1, self._recent(item, after))
+            self._store.recent.read(item.origin.user, after, HOT_SESSIONS, self._recent(item, after))
 
     def _recent(self, item: Item, after: int) -> Any:
-        def done(found: list[tuple[str, int]] | None, clock: int, error: Exception | None) -> None:
+        def done(found: Recent | None, error: Exception | None) -> None:
             if found is None:
                 item.fail(error or RuntimeError("no sessions"))
                 return
-            more = len(found) > HOT_SESSIONS
-            found = found[:HOT_SESSIONS]
-            newest = found[-1][1] if found else after
-            cursor = newest if more else max(after, min(newest, clock - SETTLED_US))
-            self._store.sessions.overview(item.origin.user, found, self._seen(item, cursor, more))
+            settled = found.reach if found.more else min(found.reach, found.clock - SETTLED_US)
+            seen = self._seen(item, max(after, settled), found.more)
+            self._store.sessions.overview(item.origin.user, found.sessions, seen)
 
         return done
 

@@ -1,9 +1,11 @@
 -- Store the messages of one turn. Each item runs in its own pcall: one that fails leaves the others alone.
 -- KEYS[1]  a key of the shard (any), so that a Cluster routes the script
 -- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, then 8 per message:
---          tag, session, sender, peer ('' = no relation to check), packId, crc (4 bytes), counts ('1' or '0'), tail
--- Returns  4 per message: status, seqId, prevSeqId, n
---          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked, 0 error (text)
+--          tag, session, sender, peer ('' = no relation to check, '#' = the sender must be a member of this group),
+--          packId, crc (4 bytes), counts ('1' or '0'), tail
+-- Returns  4 per message: status, seqId, prevSeqId, membership version (of a group just checked, else 0)
+--          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked,
+--          6 no such group, 7 not a member of it, 0 error (its text in place of the version)
 -- A message is: checks, then history, head, dedup, log. Nothing is written before all checks passed: Lua has no rollback.
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
 local TRIM_EVERY = 32 -- the log is cut with one message in so many: each time costs 1.5 µs
@@ -32,7 +34,14 @@ local function store(i)
   end
   local meta = tag .. ':m:' .. session
   local head
+  local version = 0
   if peer == '' then
+    head = call('HMGET', meta, 'q', 'n')
+  elseif peer == '#' then
+    version = call('HGET', tag .. ':i:' .. session, 'version')
+    if not version then return 6, 0, 0, 0 end
+    if not call('ZSCORE', tag .. ':p:' .. session, sender) then return 7, 0, 0, 0 end
+    version = tonumber(version)
     head = call('HMGET', meta, 'q', 'n')
   else
     head = call('HMGET', meta, 'q', 'n', 'b:' .. peer, 'f:' .. sender)
@@ -53,18 +62,18 @@ local function store(i)
   else
     call('XADD', tag .. ':log', '*', 's', session, 'e', entry)
   end
-  return 1, seq, last, n
+  return 1, seq, last, version
 end
 
 local result, at = {}, 0
 for i = 5, #ARGV, 8 do
-  local ok, status, seq, prev, n = pcall(store, i)
+  local ok, status, seq, prev, extra = pcall(store, i)
   if not ok then
-    n = type(status) == 'table' and status.err or tostring(status)
+    extra = type(status) == 'table' and status.err or tostring(status)
     status, seq, prev = 0, 0, 0
     broken[ARGV[i + 1]] = true
   end
-  result[at + 1], result[at + 2], result[at + 3], result[at + 4] = status, seq, prev, n
+  result[at + 1], result[at + 2], result[at + 3], result[at + 4] = status, seq, prev, extra
   at = at + 4
 end
 return result

@@ -9,6 +9,8 @@ from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
 from store.errors import StoreRefused, StoreUnavailable
+from store.groups import Groups
+from store.recent import RecentSessions
 from store.redis import Redis, wait_until_ready
 from store.scripts import ALL
 from store.sessions import Sessions
@@ -32,6 +34,8 @@ class HotStore:
         self.sessions = Sessions(
             self.writes, self.reads, self.keys, dedup_seconds=settings.dedup_seconds, log_seconds=settings.log_seconds
         )
+        self.groups = Groups(self.writes, self.reads, self.keys, remember_seconds=settings.dedup_seconds)
+        self.recent = RecentSessions(self.reads, self.keys, self.groups)
         self.users = Users(self.writes, self.reads, self.keys)
 
     def open(self) -> None:

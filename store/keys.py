@@ -9,9 +9,19 @@ Session keys share the tag of their shard, `{sNN}`, so that all that one message
     {sNN}:d:<hour>      hash         dedup: session NUL sender NUL packId -> seqId, prevSeqId, crc; expires
     {sNN}:log           stream       every stored row, for archive, push and hooks
 
+A group lies in the shard of its session, so that a message is checked against the members where it is stored:
+
+    {sNN}:i:<group>     hash         info: name, avatar, owner, desc, limit, mode (who may add members), created and
+                                     updated (ms), version (of its members, +1 per change), handed (the owner before).
+                                     Absent: there is no such group
+    {sNN}:p:<group>     sorted set   members: user -> newest seqId of the session when he joined
+    {sNN}:x:<group>     string       who dismissed it; expires. A repeat is known by it
+
 User keys share `{uNN}`:
 
     {uNN}:r:<user>      sorted set   recent sessions: session -> stamp of the last activity
+    {uNN}:g:<user>      sorted set   his groups: group -> stamp. Follows the members, which decide: it may name a group
+                                     that he is not in (any more)
     {uNN}:stamp         string       the newest stamp given in this shard of users
     {uNN}:l:<user>      hash         device type -> login number
     {uNN}:u:<user>      hash         account: password (argon2id), created, disabled
@@ -26,6 +36,8 @@ USERS = "imesh:users"
 """Sorted set of account ids by creation time (ms)."""
 DATASET = "imesh:dataset"
 """Random id of these data, and the number of shards they were made with."""
+GROUP_PREFIX = "GC_"
+"""What the ids of groups begin with, and no other session's."""
 
 
 @lru_cache(maxsize=4096)
@@ -50,6 +62,12 @@ class Keys:
 
     def meta(self, session: str) -> str:
         return f"{self.session_tag(session)}:m:{session}"
+
+    def group_info(self, group: str) -> str:
+        return f"{self.session_tag(group)}:i:{group}"
+
+    def my_groups(self, user: str) -> str:
+        return f"{self.user_tag(user)}:g:{user}"
 
     def recent(self, user: str) -> str:
         return f"{self.user_tag(user)}:r:{user}"

@@ -9,17 +9,20 @@ from store import entries
 from store.entries import Entry
 from store.keys import Keys
 from store.redis import Redis
-from store.scripts import COMMIT, OVERVIEW, RECENT
+from store.scripts import COMMIT, OVERVIEW, PAGE, RECENT
 
-STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, FAILED = 1, 2, 3, 4, 5, 0
+STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, FAILED = 1, 2, 3, 4, 5, 6, 7, 0
 """What became of a message (`Stored.status`)."""
+MEMBERS_ONLY = "#"
+"""As `Message.peer`: the session is a group and the sender must be a member."""
 
 BATCH = 64
 """Messages per script call: Redis answers other clients between two of them."""
 
 
 class Message(NamedTuple):
-    """A message to store. `peer` is "" where no relation is checked; `crc` tells a repeat from another content."""
+    """A message to store. `peer`: "" where no relation is checked, `MEMBERS_ONLY` in a group; `crc` tells a repeat from
+    other content."""
 
     session: str
     sender: str
@@ -31,12 +34,14 @@ class Message(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """The outcome for one message; `text` only when it FAILED."""
+    """The outcome for one message; `version` is that of the group's members when they were checked, `text` only when it
+    FAILED."""
 
     status: int
     seq: int
     prev: int
-    text: str
+    version: int
+    text: str = ""
 
 
 class Overview(NamedTuple):
@@ -81,8 +86,11 @@ class Sessions:
                 return
             outcomes = []
             fields = iter(reply)
-            for status, seq, prev, text in zip(fields, fields, fields, fields, strict=True):
-                outcomes.append(Stored(status, seq, prev, text.decode() if status == FAILED else ""))
+            for status, seq, prev, extra in zip(fields, fields, fields, fields, strict=True):
+                if status == FAILED:
+                    outcomes.append(Stored(status, seq, prev, 0, extra.decode()))
+                    continue
+                outcomes.append(Stored(status, seq, prev, extra))
                 if seq > self._floor:
                     self._floor = seq
             done(outcomes, None)
@@ -98,38 +106,22 @@ class Sessions:
         for tag, args in by_shard.items():
             self._writes.evaluate(_ignore, RECENT, (f"{tag}:stamp",), args)
 
-    def page(self, session: str, below: int, count: int, done: Callable[[list[Entry] | None, Any], None]) -> None:
-        """Messages of `session` with seqId <= `below` (<= 0: from the newest), newest first, at most `count`."""
-
-        def read(reply: Any, error: Exception | None) -> None:
-            done(None if error is not None else [entries.parse(e) for e in reply], error)
-
-        top = below if below > 0 else "+inf"
-        self._reads.command(read, "ZREVRANGEBYSCORE", self._keys.history(session), top, "-inf", "LIMIT", 0, count)
-
-    def recent(
-        self, user: str, after: int, count: int, done: Callable[[list[tuple[str, int]] | None, int, Any], None]
+    def page(
+        self, session: str, below: int, count: int, done: Callable[[list[Entry] | None, Any], None], member: str = ""
     ) -> None:
-        """The user's sessions with a stamp above `after`, ascending, at most `count`, as (session, stamp); and the
-        store's time in µs, read before them."""
-        clock = 0
+        """Messages of `session` with seqId <= `below` (<= 0: from the newest), newest first, at most `count`.
 
-        def timed(reply: Any, error: Exception | None) -> None:
-            nonlocal clock
-            if error is None:
-                clock = int(reply[0]) * 1_000_000 + int(reply[1])
+        With `member`, the session is a group; no page and no error when that user is not in it.
+        """
 
         def read(reply: Any, error: Exception | None) -> None:
-            if error is not None:
-                done(None, 0, error)
-                return
-            fields = iter(reply)
-            done([(s.decode(), int(stamp)) for s, stamp in zip(fields, fields, strict=True)], clock, None)
+            done(None if error is not None or reply is None else [entries.parse(e) for e in reply], error)
 
-        self._reads.command(timed, "TIME")
-        self._reads.command(
-            read, "ZRANGEBYSCORE", self._keys.recent(user), f"({after}", "+inf", "WITHSCORES", "LIMIT", 0, count
-        )
+        key, top = self._keys.history(session), below if below > 0 else "+inf"
+        if member:
+            self._reads.evaluate(read, PAGE, (key,), (self._keys.session_tag(session), session, member, top, count))
+        else:
+            self._reads.command(read, "ZREVRANGEBYSCORE", key, top, "-inf", "LIMIT", 0, count)
 
     def overview(
         self, user: str, sessions: Sequence[tuple[str, int]], done: Callable[[list[Overview] | None, Any], None]
