@@ -240,12 +240,14 @@ def _members(chat: Chat, rest: str) -> None:
 
 @command("invite USER …", "add members to this group")
 def _invite(chat: Chat, rest: str) -> None:
-    chat.client.groups.add(_group(chat), _users(chat, rest))
+    users = _users(chat, rest)
+    chat.client.groups.add(_group(chat), users)
 
 
 @command("kick USER …", "remove members from this group")
 def _kick(chat: Chat, rest: str) -> None:
-    chat.client.groups.remove(_group(chat), _users(chat, rest))
+    users = _users(chat, rest)
+    chat.client.groups.remove(_group(chat), users)
 
 
 @command("leave", "leave this group")
@@ -262,7 +264,8 @@ def _dismiss(chat: Chat, rest: str) -> None:
 
 @command("handover USER", "make a member the owner of this group")
 def _hand_over(chat: Chat, rest: str) -> None:
-    chat.client.groups.hand_over(_group(chat), _one(chat, rest))
+    user = _one(chat, rest)
+    chat.client.groups.hand_over(_group(chat), user)
 
 
 @command("rename NAME", "call this group something else")

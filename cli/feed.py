@@ -30,6 +30,7 @@ class Feed:
         self._user = user
         self._screen = screen
         self._names = names
+        names.renamed = self._respell
         self._json = as_json
         self._mark_read = mark_read
         self._lock = threading.RLock()  # of the view, and of the order of lines
@@ -118,6 +119,16 @@ class Feed:
             if before < message.seq_id <= conversation.peer_read and message.sender == self._user:
                 line = self.text.message(message, self.here, conversation)
                 self._screen.change((message.session_id, message.seq_id), line)
+
+    def _respell(self, groups: set[str]) -> None:
+        """Groups are called otherwise now: so are they in the lines that can be seen, and at the bottom."""
+        with self._lock:
+            for group in groups & self.view.conversations.keys():
+                conversation = self.view.of(group)
+                for message in conversation.messages:
+                    line = self.text.message(message, self.here, conversation)
+                    self._screen.change((message.session_id, message.seq_id), line)
+        self._screen.refresh()
 
     def _news(self, event: Event) -> None:
         if isinstance(event, ListChanged):

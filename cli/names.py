@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from client.client import Client
 from client.errors import ClientError
@@ -15,51 +15,42 @@ class Names:
     """Of one user. May be used from any thread."""
 
     def __init__(self, client: Client) -> None:
+        self.renamed: Callable[[set[str]], None] = lambda groups: None
+        """Called when these groups are called otherwise than before; set by whoever shows names."""
         self._client = client
         self._friends: tuple[str, ...] = ()
         self._groups: dict[str, Group] = {}
         self._met: dict[str, None] = {}
-        self._wanted: set[str] = set()
-        self._changed = threading.Condition()
-        self._over = False
-        self._thread: threading.Thread | None = None
+        self._fetchers = [_Fetcher(self._fetch_friends), _Fetcher(self._fetch_groups)]
 
     def start(self) -> None:
         """Begin to fetch."""
-        self._thread = threading.Thread(target=self._fetch, name="names", daemon=True)
-        self._thread.start()
-        self.refresh("friends", "groups")
+        for fetcher in self._fetchers:
+            fetcher.start()
 
     def refresh(self, *what: str) -> None:
-        """Something is not as it was."""
-        with self._changed:
-            self._wanted.update(what)
-            self._changed.notify()
+        """The "friends" or the "groups" are not as they were."""
+        for name, fetcher in zip(("friends", "groups"), self._fetchers, strict=True):
+            if name in what:
+                fetcher.again()
 
     def close(self) -> None:
-        with self._changed:
-            self._over = True
-            self._changed.notify()
+        for fetcher in self._fetchers:
+            fetcher.close()
 
-    def _fetch(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._wanted or self._over)
-                if self._over:
-                    return
-                what = self._wanted.pop()
-            try:
-                if what == "friends":
-                    self._friends = tuple(friend.user for friend in self._client.friends.list())
-                else:
-                    self.fetch_groups()
-            except ClientError:
-                continue  # names are shown as ids; the next change asks again
+    def _fetch_friends(self) -> None:
+        self._friends = tuple(friend.user for friend in self._client.friends.list())
+
+    def _fetch_groups(self) -> None:
+        self.fetch_groups()
 
     def fetch_groups(self) -> list[Group]:
         """All groups that one is in, as they are now. Raises `ClientError`."""
         groups = self._client.groups.list()
-        self._groups = {group.group_id: group for group in groups}
+        before, self._groups = self._groups, {group.group_id: group for group in groups}
+        changed = {g.group_id for g in groups if g.group_id not in before or before[g.group_id].name != g.name}
+        if changed:
+            self.renamed(changed)
         return groups
 
     def meet(self, users: Iterable[str]) -> None:
@@ -83,3 +74,31 @@ class Names:
         """For completion."""
         titles = [group.name for group in self._groups.values() if " " not in group.name]
         return sorted({name for name in (*self._friends, *self._met, *titles) if name.startswith(start)})
+
+
+class _Fetcher:
+    """Fetches one thing in the background, at first and whenever it has changed."""
+
+    def __init__(self, fetch: Callable[[], None]) -> None:
+        self._fetch = fetch
+        self._due = threading.Event()
+        self._due.set()
+        self._over = False
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="names", daemon=True).start()
+
+    def again(self) -> None:
+        self._due.set()
+
+    def close(self) -> None:
+        self._over = True
+        self._due.set()
+
+    def _run(self) -> None:
+        while self._due.wait() and not self._over:
+            self._due.clear()
+            try:
+                self._fetch()
+            except ClientError:
+                continue  # names are shown as ids; the next change asks again

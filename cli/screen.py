@@ -142,6 +142,11 @@ class Screen:
         """What takes the bottom away."""
         return (f"\x1b[{self._rows}A" if self._rows else "") + "\r\x1b[J"
 
+    def refresh(self) -> None:
+        """The prompt may be another one now."""
+        with self._lock:
+            self._redraw()
+
     def _redraw(self) -> None:
         if self._typing:
             self._write(self._erasure())

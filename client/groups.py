@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -80,28 +81,37 @@ class Groups:
         )  # fmt: skip
         self._request(t.GROUPCHAT_INFO_UPDATE, s.GroupChatInfoUpdateReq(group_info=info))
 
-    def members(self, group: str) -> list[str]:
+    def members(self, group: str) -> builtins.list[str]:
         """Who is in it. For members only."""
-        response: s.GroupChatMemberGetResp = self._request(
-            t.GROUPCHAT_MEMBERS_GET, s.GroupChatMemberGetReq(group_id=group)
-        )
-        return response.member_ids
+        found: builtins.list[str] = []
+        cursor = ""
+        while True:
+            request = s.GroupChatMemberGetReq(group_id=group, cursor=cursor)
+            response: s.GroupChatMemberGetResp = self._request(t.GROUPCHAT_MEMBERS_GET, request)
+            found += response.member_ids
+            cursor = response.cursor
+            if not cursor:
+                return found
 
     def list(self) -> list[Group]:
         """All that one is in. Only what has changed since the last time is fetched."""
         with self._lock:
-            response: s.GroupChatSyncResp = self._request(
-                t.GROUPCHAT_SYNC, s.GroupChatSyncReq(timestamp=self._cursor)
-            )
-            for info in response.group_chats:
-                self._known[info.group_id] = _group(info)
-            if any(group not in self._known for group in response.group_ids):
-                # Back in a group that we had forgotten, and it has not changed since.
-                response = self._request(t.GROUPCHAT_SYNC, s.GroupChatSyncReq(timestamp=0))
-                self._known = {info.group_id: _group(info) for info in response.group_chats}
+            ids = self._fetch()
+            if any(group not in self._known for group in ids):
+                self._cursor = 0  # back in a group that was forgotten here
+                ids = self._fetch()
+            self._known = {group: self._known[group] for group in ids if group in self._known}
+            return [*self._known.values()]
+
+    def _fetch(self) -> builtins.list[str]:
+        """Bring `_known` up to date; the ids of all groups."""
+        while True:
+            response: s.GroupChatSyncResp = self._request(t.GROUPCHAT_SYNC, s.GroupChatSyncReq(timestamp=self._cursor))
+            found = {info.group_id: _group(info) for info in response.group_chats}
             self._cursor = response.timestamp
-            self._known = {group: self._known[group] for group in response.group_ids if group in self._known}
-            return list(self._known.values())
+            if all(self._known.get(group) == known for group, known in found.items()):
+                return response.group_ids  # what is this new comes again, and there is no other page
+            self._known.update(found)
 
     def get(self, group: str) -> Group | None:
         """One that one is in; None when one is not."""
