@@ -5,51 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import gevent
 import pytest
 
-from client.client import Client
-from client.errors import Refused
-from client.events import Event, ListChanged, Message
+from client.events import Event, ListChanged
 from packs.codec import JSON, MSGPACK
 from packs.codes import Code
 from packs.enums import JoinMode
+from tests.clients import Connect, connecting, refusal, take
 from tests.system import System
 from tests.waiting import wait_until
 
 User = Callable[[], str]
-Connect = Callable[..., Client]
 
 
 @pytest.fixture
 def connect(system: System) -> Iterator[Connect]:
-    """Makes clients that are closed after the test."""
-    made: list[Client] = []
-
-    def one(name: str, **options: Any) -> Client:
-        host, port = system.address()
-        made.append(Client(f"{host}:{port}", name, **options).connect())
-        return made[-1]
-
-    yield one
-    for each in made:
-        each.close()
-
-
-def take(client: Client, count: int, seconds: float = 10.0) -> list[Message]:
-    found = []
-    with gevent.Timeout(seconds):
-        for message in client.messages():
-            found.append(message)
-            if len(found) == count:
-                return found
-    return found
-
-
-def refusal(action: Callable[[], Any]) -> int:
-    with pytest.raises(Refused) as caught:
-        action()
-    return caught.value.code
+    with connecting(system) as found:
+        yield found
 
 
 def test_a_group_from_its_beginning_to_its_end(connect: Connect, user: User) -> None:
