@@ -141,7 +141,7 @@ class MessageNode(PackNode):
                 for user in self.activity(draft):
                     activity[(user, draft.message.session)] = None
         if activity:
-            self._store.sessions.touch(list(activity))
+            self._store.sessions.touch(activity)
         for draft, outcome in zip(drafts, outcomes, strict=True):
             self._acknowledge(draft, outcome)
         self.stats.counts["messages"] += len(drafts)

@@ -2,7 +2,7 @@
 -- KEYS[1]  a key of the shard (any), so that a Cluster routes the script
 -- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, then 8 per message:
 --          tag, session, sender, peer ('' = no relation to check, '#' = the sender must be a member of this group),
---          packId, crc (4 bytes), counts ('1' or '0'), tail
+--          dedup (digest of session, sender and packId), crc (4 bytes), counts ('1' or '0'), tail
 -- Returns  4 per message: status, seqId, prevSeqId, membership version (of a group just checked, else 0)
 --          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked,
 --          6 no such group, 7 not a member of it, 0 error (its text in place of the version)
@@ -21,8 +21,7 @@ local function number(n) return format('%.0f', n) end
 
 local function store(i)
   local tag, session, sender, peer = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local field = session .. '\0' .. sender .. '\0' .. ARGV[i + 4]
-  local crc, tail = ARGV[i + 5], ARGV[i + 7]
+  local field, crc, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 7]
   -- Nothing may overtake a message of its session that failed.
   if broken[session] then return 0, 0, 0, 'behind a failed message' end
   local dedup = tag .. ':d:' .. bucket

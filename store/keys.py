@@ -6,7 +6,7 @@ Session keys share the tag of their shard, `{sNN}`, so that all that one message
     {sNN}:m:<session>   hash         q newest seqId, n countable messages, r:<user> read position "seqId:n",
                                      f:<user> the user has the other as a friend, b:<user> has blocked the other
     {sNN}:g:<session>   sorted set   countable messages that are revoked or deleted (seqId)
-    {sNN}:d:<hour>      hash         dedup: session NUL sender NUL packId -> seqId, prevSeqId, crc; expires
+    {sNN}:d:<hour>      hash         dedup: digest of session, sender and packId -> seqId, prevSeqId, crc; expires
     {sNN}:log           stream       every stored row, for archive, push and hooks
 
 A group lies in the shard of its session, so that a message is checked against the members where it is stored:
