@@ -69,7 +69,8 @@ def test_what_a_notification_shows_is_checked_too() -> None:
     )
 
 
-letters = st.text(st.one_of(st.sampled_from("aAbBß坏人ＡｂＢé\u0301\u0327\u200b\u1100\u1161\u11a8가ﬁİςΣ"), st.characters(exclude_categories=["Cs"])))
+TRICKY = "aAbBß坏人ＡｂＢé\u0301\u0327\u200b\u1100\u1161\u11a8가ﬁİςΣ"
+letters = st.text(st.one_of(st.sampled_from(TRICKY), st.characters(exclude_categories=["Cs"])))
 
 
 @given(st.lists(letters.filter(lambda w: fold(w).strip()), min_size=1, max_size=5), letters)
@@ -124,7 +125,8 @@ def test_lists_and_files_together(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes("\ufeffone\r\n\n  two words \n坏人".encode())
     assert problems_of(tmp_path, 'single = ["three"]\nsingle_file = "bad.txt"\nsingle_action = "mask"') == []
     topology = load(tmp_path / "t.toml", tmp_path / "data", {})
-    assert words.checker(topology, words.SINGLE).check("ONE, two words, two, three, 坏人") == "***, *********, two, *****, **"
+    masked = words.checker(topology, words.SINGLE).check("ONE, two words, two, three, 坏人")
+    assert masked == "***, *********, two, *****, **"
     assert words.checker(topology, words.GROUP).check("one") == "one"
 
 
