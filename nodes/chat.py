@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from nodes import hot, publications
+from nodes import hot, publications, words
 from nodes.auth import AuthSettings
 from nodes.messages import Draft, MessageNode
 from nodes.packs import Item, handles
@@ -33,8 +33,9 @@ class ChatNode(MessageNode):
     """Single chat, type 14."""
 
     Settings = ChatSettings
-    sections = {**hot.SECTIONS, "auth": AuthSettings}
+    sections = {**hot.SECTIONS, **words.SECTIONS, "auth": AuthSettings}
     pack_type = MSG_SINGLE_CHAT
+    words_of = words.SINGLE
 
     def start(self) -> None:
         super().start()

@@ -23,7 +23,7 @@ from msgspec import UNSET
 from mesh.dispatch import Incoming
 from mesh.errors import AppError, Timeout
 from mesh.node import batch
-from nodes import hot, publications
+from nodes import hot, publications, words
 from nodes.auth import AuthSettings
 from nodes.contracts import Groups
 from nodes.messages import Draft, MessageNode
@@ -98,8 +98,9 @@ class GroupNode(MessageNode, Groups):
     """Groups, types 15 and 40 to 47."""
 
     Settings = GroupSettings
-    sections = {**hot.SECTIONS, "auth": AuthSettings}
+    sections = {**hot.SECTIONS, **words.SECTIONS, "auth": AuthSettings}
     pack_type = MSG_GROUP_CHAT
+    words_of = words.GROUP
 
     def start(self) -> None:
         super().start()

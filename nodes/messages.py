@@ -17,7 +17,7 @@ from typing import ClassVar
 from zlib import crc32
 
 from mesh.errors import Timeout
-from nodes import hot
+from nodes import hot, words
 from nodes.packs import Item, PackNode
 from packs.codes import Code, describe
 from packs.flags import COUNTER, DUP, HIGH_PRIORITY
@@ -68,12 +68,14 @@ class MessageNode(PackNode):
     """Base of the nodes that store messages. Their settings have `max_payload`."""
 
     pack_type: ClassVar[int]
+    words_of: ClassVar[words.Kind]  # whose sensitive words; `words.SECTIONS` are among its sections
     needs_friends = False  # whether messages with a `peer` are for his friends only
     publishes = True
 
     def start(self) -> None:
         self._store = self.process.shared(hot.hot_store)
         self._store.open()
+        self._words = words.checker(self.process.topology, self.words_of)
 
     # ---- for the node to say
 
@@ -96,6 +98,8 @@ class MessageNode(PackNode):
             item.refuse(Code.MSG_TOO_LONG)
         elif not message.content:
             item.refuse(Code.MSG_TOO_SHORT)
+        elif not self._words.screen(message):
+            item.refuse(Code.SENSITIVE_WORD)
         else:
             session, given = item.key, message.session_id
             if given and given != session and canonical_session(given) != session:

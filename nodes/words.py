@@ -5,7 +5,7 @@
 
 Words are found anywhere in a text, whatever their case and width (NFKC, then casefold, characters that nobody sees left
 out): "ＢＡＤ" is "bad", and so is "bad" with a zero-width space in it. An Aho-Corasick automaton makes it cost the same
-for one word and for 100,000: about 1 µs for 64 bytes and 0.7 ms for 64 KB (`docs/performance.md`).
+for one word and for 100,000: about 1.3 µs for 64 bytes and 4 ms for 64 KB (`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _clusters(text: str) -> list[str]:
 
 
 def _never_joins(char: str) -> bool:
-    """Whether a letter of Latin, Greek, Cyrillic or Han stands by itself: most do, and asking costs less than trying."""
+    """Whether a letter of Latin, Greek, Cyrillic or Han stands by itself: most do, and a look costs least."""
     return char < "\u0300" or "\u0370" <= char < "\u0483" or "\u3400" <= char <= "\u9fff"
 
 
