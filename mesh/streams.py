@@ -253,7 +253,7 @@ class Streams:
         self.dirty: list[Stream] = []
         self.time = now()
         self.slow_readers = 0
-        self.refused = 0  # connections refused because there were too many
+        self.refused = 0  # connections refused because there were too many, or by the node
         self.tick = Tick(self._flush)
         self._watcher = gevent.get_hub().loop.io(self.epoll.fileno(), READ)
         self._watcher.start(self._ready)
@@ -262,10 +262,10 @@ class Streams:
         self._timer = Every(LEAVE_SECONDS / 2, self._close_left)
 
     def listen(
-        self, address: tuple[str, int], make: Callable[[Streams, RawSocket, str], Stream],
+        self, address: tuple[str, int], make: Callable[[Streams, RawSocket, str], Stream | None],
         tls: ssl.SSLContext | None = None,
     ) -> tuple[str, int]:  # fmt: skip
-        """Accept connections on `address` (port 0: any); returns where. Raises `ConfigError`."""
+        """Accept connections on `address` (port 0: any); returns where. `make` may refuse one. Raises `ConfigError`."""
         listener = Listener(self, address, make, tls)
         self._listeners.append(listener)
         return listener.address
@@ -366,7 +366,7 @@ class Listener:
     """One listening socket. `SO_REUSEPORT`: several processes of a host may share a port."""
 
     def __init__(
-        self, streams: Streams, address: tuple[str, int], make: Callable[[Streams, RawSocket, str], Stream],
+        self, streams: Streams, address: tuple[str, int], make: Callable[[Streams, RawSocket, str], Stream | None],
         tls: ssl.SSLContext | None,
     ) -> None:  # fmt: skip
         self._streams = streams
@@ -409,7 +409,12 @@ class Listener:
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            streams.add(self._make(streams, sock, peer[0]), self._tls)
+            stream = self._make(streams, sock, peer[0])
+            if stream is None:
+                streams.refused += 1
+                sock.close()
+            else:
+                streams.add(stream, self._tls)
 
     def _resume(self) -> None:
         if self._sock is not None:

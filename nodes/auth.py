@@ -43,6 +43,9 @@ class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tries_per_minute: int = 20
     """Failed logins per account, and ten times as many per address (loopback excepted)."""
 
+    limit_loopback: bool = False
+    """Whether limits per address, also those of [node.broker], hold for clients on the broker's own machine too."""
+
     def problems(self) -> Iterator[tuple[str, str]]:
         if self.mode not in MODES:
             yield "mode", f"must be one of {', '.join(MODES)}, not {self.mode!r}"

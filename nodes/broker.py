@@ -26,6 +26,7 @@ from nodes import publications
 from nodes.auth import AuthSettings
 from nodes.client import Client
 from nodes.contracts import Groups, Packs, Request, User
+from nodes.limits import BrokerLimits
 from nodes.login import Logins
 from nodes.memberships import BrokerSide, Memberships
 from nodes.settings import BrokerSettings, is_loopback, parse_listen
@@ -67,6 +68,7 @@ class BrokerNode(Node):
         settings: BrokerSettings = self.settings
         self.streams = Streams(settings.write_buffer, settings.max_connections)
         self.online: dict[str, list[Client]] = {}  # user -> logged-in connections
+        self.limits = BrokerLimits(settings, loopback=self.section("auth").limit_loopback)
         self.logins = Logins(self)
         self.memberships = Memberships(BrokerSide(self))
         self._owners = self._find_owners()
@@ -155,7 +157,9 @@ class BrokerNode(Node):
 
     # ---- connections
 
-    def _connected(self, streams: Streams, sock: Any, peer: str) -> Client:
+    def _connected(self, streams: Streams, sock: Any, peer: str) -> Client | None:
+        if self.limits.connection(peer):
+            return None
         self._next_connection += 1
         name = f"{self.process.name}/{self.process.start_id}/{self._next_connection}"
         self.stats.counts["connections.accepted"] += 1
@@ -192,15 +196,21 @@ class BrokerNode(Node):
 
     def _request(self, client: Client, pack: Pack) -> None:
         pack_type = pack.type
-        origin = client.origin
-        assert origin is not None
+        origin, limits = client.origin, client.limits
+        assert origin is not None and limits is not None
+        bucket = limits.messages if pack_type in ORDERED else limits.requests
+        if (wait := bucket.take(self.streams.time)) and pack_type != LOGOUT:
+            self.stats.counts["requests.limited"] += 1
+            self._refuse_early(client, pack, origin.user, "too many requests", int(wait * 1000) + 1)
+            return
         owner = self._owners.get(pack_type)
         if owner is None:
             self._own_request(client, pack)
             return
         settings: BrokerSettings = self.settings
         if client.unanswered >= settings.max_unanswered:
-            self._too_many(client, pack, origin.user)
+            text = f"{settings.max_unanswered} requests are unanswered"
+            self._refuse_early(client, pack, origin.user, text, RETRY_AFTER_MS)
             return
         try:
             payload = client.canonical(pack, settings.max_frame)
@@ -225,8 +235,8 @@ class BrokerNode(Node):
                 handle.service, handle.method, (key, origin, request), partial(self._answered, client, pack)
             )
 
-    def _too_many(self, client: Client, pack: Pack, user: str) -> None:
-        """Refuse a request of a client that has too many under way."""
+    def _refuse_early(self, client: Client, pack: Pack, user: str, text: str, retry_after: int) -> None:
+        """Refuse a request of a client that asks too much. Messages behind it must not overtake it."""
         if pack.type in ORDERED:
             try:
                 session = route_key(pack.type, client.canonical(pack, self.settings.max_frame), user)
@@ -234,8 +244,7 @@ class BrokerNode(Node):
                 self.refuse(client, pack, error.code, error.desc)
                 return
             client.quarantine(session, now() + QUARANTINE_SECONDS)
-        text = f"{self.settings.max_unanswered} requests are unanswered"
-        self.refuse(client, pack, Code.REFUSED, text, RETRY_AFTER_MS)
+        self.refuse(client, pack, Code.REFUSED, text, retry_after)
 
     def _own_request(self, client: Client, pack: Pack) -> None:
         if pack.type in (PING, LOGOUT):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.streams import Stream, Streams
 from nodes.contracts import Origin
+from nodes.limits import UserLimits
 from nodes.settings import BrokerSettings
 from packs.codec import MSGPACK, Codec, inflate
 from packs.connection import CloseReason, ServerConnection, Violation
@@ -23,7 +24,8 @@ class Client(Stream):
     """Bytes to packs and back, and what the broker knows of this connection."""
 
     __slots__ = (
-        "_since", "broker", "connection", "goodbye", "login", "name", "number", "origin", "quarantined", "unanswered",
+        "_since", "broker", "connection", "goodbye", "limits", "login", "name", "number", "origin", "quarantined",
+        "unanswered",
     )  # fmt: skip
 
     def __init__(self, broker: BrokerNode, streams: Streams, sock: Any, peer: str, name: str) -> None:
@@ -34,6 +36,7 @@ class Client(Stream):
         self.origin: Origin | None = None  # None until logged in
         self.login: Any = None  # a login under way (nodes.login)
         self.number = 0  # of the login
+        self.limits: UserLimits | None = None  # of the user
         self.unanswered = 0
         self.goodbye: Pack | None = None  # a LOGOUT that waits for the answers to what was asked before it
         self.quarantined: dict[str, float] | None = None  # session -> until when; see broker.QUARANTINE_SECONDS

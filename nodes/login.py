@@ -70,6 +70,9 @@ class Logins:
             self._broker.refuse(client, pack, Code.CONN_DENIED)
             client.close(CloseReason.DENIED.value)
             return
+        if wait := self._broker.limits.login(client.peer):
+            self._fail(client, pack, Code.REFUSED, "too many logins from your address", int(wait * 1000) + 1)
+            return
         try:
             message = decode_payload(LoginReq, client.canonical(pack, MAX_FRAME_BEFORE_LOGIN))
         except PayloadError as error:
@@ -130,6 +133,7 @@ class Logins:
         client.login = None
         client.number = number
         client.connection.login()
+        client.limits = self._broker.limits.of_user(attempt.user)
         login = attempt.login
         client.origin = Origin(
             attempt.user, login.device_type, login.device_id, client.name, client.peer, others=False

@@ -27,6 +27,22 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may wait for one client; a slower reader is cut."""
     max_unanswered: int = 1_000
     """Requests of one connection under way at once (code 7)."""
+    messages_per_second: float = 1_000.0
+    """Messages (14, 15) of one user, with all his connections to one broker (code 7); 0 = no limit, as below."""
+    message_burst: int = 5_000
+    """So many at once."""
+    requests_per_second: float = 1_000.0
+    """Other requests of one user (code 7)."""
+    request_burst: int = 5_000
+    """So many at once."""
+    connections_per_second: float = 200.0
+    """New connections from one address, IPv6: from one /64 (closed at once); see [auth] limit_loopback."""
+    connection_burst: int = 2_000
+    """So many at once."""
+    logins_per_second: float = 200.0
+    """Logins from one address, good or bad (code 7)."""
+    login_burst: int = 2_000
+    """So many at once."""
     heartbeat: float = 25.0
     """Told to clients; two of them without a byte close the connection."""
     login_timeout: float = 10.0
@@ -48,6 +64,11 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "max_frame", "must be from 20000 to 4000000"
         if self.write_buffer < self.max_frame:
             yield "write_buffer", "must be at least max_frame"
+        for key in ("message", "request", "connection", "login"):
+            if not 0 <= getattr(self, f"{key}s_per_second") <= 1_000_000:
+                yield f"{key}s_per_second", "must be from 0 (no limit) to 1000000"
+            if not 1 <= getattr(self, f"{key}_burst") <= 10_000_000:
+                yield f"{key}_burst", "must be from 1 to 10000000"
         for key in ("heartbeat", "login_timeout", "frame_timeout"):
             if getattr(self, key) <= 0:
                 yield key, "must be above 0"

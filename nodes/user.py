@@ -12,8 +12,7 @@ from mesh.node import Node, batch
 from nodes import hot, publications
 from nodes.auth import AuthSettings, Passwords, Tokens
 from nodes.contracts import Login, User
-from nodes.limits import Buckets
-from nodes.settings import is_loopback
+from nodes.limits import Buckets, address_key
 from packs.codes import Code
 from packs.ids import is_user_id
 from store.errors import StoreError
@@ -35,8 +34,9 @@ class UserNode(Node, User):
         self._store.open()
         self._tokens = Tokens(self._auth, self.process.topology.data_dir)
         self._passwords = Passwords()
-        self._by_account = Buckets(self._auth.tries_per_minute)
-        self._by_address = Buckets(self._auth.tries_per_minute * ADDRESS_FACTOR)
+        tries = self._auth.tries_per_minute
+        self._by_account = Buckets(tries / 60, tries)
+        self._by_address = Buckets(tries / 60 * ADDRESS_FACTOR, tries * ADDRESS_FACTOR)
 
     # ---- login
 
@@ -58,16 +58,16 @@ class UserNode(Node, User):
 
     def _check_tries(self, login: Login) -> None:
         wait = self._by_account.wait(login.client_id)
-        if not is_loopback(login.address):
-            wait = max(wait, self._by_address.wait(login.address))
+        if address := address_key(login.address, self._auth.limit_loopback):
+            wait = max(wait, self._by_address.wait(address))
         if wait > 0:
             self.stats.counts["logins.throttled"] += 1
             raise AppError(Code.REFUSED, "too many tries", retry_after=int(wait * 1000) + 1)
 
     def _failed(self, login: Login) -> AppError:
         self._by_account.take(login.client_id)
-        if not is_loopback(login.address):
-            self._by_address.take(login.address)
+        if address := address_key(login.address, self._auth.limit_loopback):
+            self._by_address.take(address)
         self.stats.counts["logins.failed"] += 1
         return AppError(Code.CONN_CREDENTIALS, "wrong user name or password")
 
