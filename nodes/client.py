@@ -10,7 +10,7 @@ from nodes.limits import UserLimits
 from nodes.settings import BrokerSettings
 from packs.codec import MSGPACK, Codec, inflate
 from packs.connection import CloseReason, ServerConnection, Violation
-from packs.flags import COMPRESS_MASK, CRYPTO_MASK
+from packs.flags import COMPRESS_MASK, COMPRESS_ZLIB, CRYPTO_MASK
 from packs.pack import Pack
 
 if TYPE_CHECKING:
@@ -74,9 +74,11 @@ class Client(Stream):
         """The request's payload as nodes take it. Raises `PayloadError`."""
         payload = pack.payload
         if pack.flags & (COMPRESS_MASK | CRYPTO_MASK):
+            if pack.flags & COMPRESS_MASK == COMPRESS_ZLIB and not pack.flags & CRYPTO_MASK:
+                payload = self.codec.compressed(payload)
             pack.flags, payload = inflate(pack.flags, payload, limit)
-        codec = self.connection.codec
-        return payload if codec is MSGPACK or codec is None else codec.canonical(pack.type, payload)
+        codec = self.codec
+        return payload if codec is MSGPACK else codec.canonical(pack.type, payload)
 
     def overdue(self, time: float, settings: BrokerSettings) -> CloseReason | None:
         """Whether a deadline has passed, and which."""

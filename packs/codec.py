@@ -146,6 +146,10 @@ class Codec(ABC):
     def decode(self, body: bytes | memoryview) -> Pack:
         """Decode a body; the pack's payload stays in this codec's form. Raises `BadPack`."""
 
+    def compressed(self, payload: bytes) -> bytes:
+        """The compressed bytes that a decoded body has for a payload. Raises `PayloadError` with code 42."""
+        return payload
+
     @abstractmethod
     def canonical(self, pack_type: int, payload: bytes, *, response: bool = False) -> bytes:
         """Turn the payload of a decoded body into its canonical form. Raises `PayloadError` with code 42."""
@@ -189,7 +193,8 @@ class _MsgpackCodec(Codec):
 
 
 class _JsonPack(msgspec.Struct, rename="camel", gc=False):
-    """A pack as a JSON object; `payload` is the text of an object. People type these, so three fields may be absent."""
+    """A pack as a JSON object; `payload` is the text of an object, compressed: of a base64 string. People type
+    these, so three fields may be absent."""
 
     type: Int32
     pack_id: str
@@ -251,6 +256,10 @@ class _JsonCodec(Codec):
             payload = _BAD_JSON  # refused as a payload: closing would make its sender try for ever
         return Pack(pack.type, pack.version, pack.flags, pack.pack_id, payload)
 
+    def compressed(self, payload: bytes) -> bytes:
+        data: bytes = _decode(_decode_base64, payload)
+        return data
+
     def canonical(self, pack_type: int, payload: bytes, *, response: bool = False) -> bytes:
         if not payload:
             return b""
@@ -278,6 +287,7 @@ class _JsonCodec(Codec):
 
 
 _decode_json_pack = msgspec.json.Decoder(_JsonPack).decode
+_decode_base64 = msgspec.json.Decoder(bytes).decode
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 """Half a character, where a text was cut inside one: browsers write it and no decoder takes it."""

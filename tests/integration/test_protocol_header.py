@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import msgpack
 import pytest
@@ -13,7 +16,7 @@ from packs import table as t
 from packs.codec import JSON, MSGPACK, Codec
 from packs.flags import ACK, COMPRESS_MASK, COMPRESS_ZLIB, COUNTER, CRYPTO_MASK, DUP, HIGH_PRIORITY, OVERRIDE, REVOKE
 from packs.frames import MAX_FRAME, MAX_FRAME_BEFORE_LOGIN
-from tests.raw import code, decode
+from tests.raw import Raw, code, decode
 from tests.system import System
 
 pytestmark = pytest.mark.usefixtures("unharmed")
@@ -194,7 +197,60 @@ def test_a_compressed_ping_is_echoed(system: System, user: Callable[[], str]) ->
     assert not answer.flags & COMPRESS_MASK
 
 
-def test_json_has_no_compressed_payloads(system: System, user: Callable[[], str]) -> None:
+def packed_json(payload: object) -> str:
+    return base64.b64encode(zlib.compress(json.dumps(payload).encode())).decode()
+
+
+def send_json(raw: Raw, pack_type: int, payload: str | None, flags: int = COMPRESS_ZLIB) -> Any:
+    """The answer to a pack whose payload is a string."""
+    pack = {"type": pack_type, "flags": flags, "packId": "p", "payload": payload}
+    raw.send_body(json.dumps(pack).encode())
+    return raw.answer("p")
+
+
+def test_compressed_json(system: System, user: Callable[[], str]) -> None:
+    alice, bob = user(), user()
+    a, b = system.connect(codec=JSON), system.client(bob)
+    login = {"clientId": alice, "deviceType": 5, "deviceId": "d"}
+    assert code(send_json(a, t.LOGIN, packed_json(login))) == 0
+    message = {"to": bob, "content": "长 " * 1000}
+    assert code(send_json(a, t.MSG_SINGLE_CHAT, packed_json(message))) == 0
+    pushed = b.pack()
+    assert not pushed.flags & COMPRESS_MASK and decode(pushed).content == message["content"]
+    assert code(send_json(a, t.HOTSESSION_SYNC, packed_json({"timestamp": 0}))) == 0
+
+
+WRONG_JSON = {
+    "no base64": ("?", COMPRESS_ZLIB, 42),
+    "nothing": ("", COMPRESS_ZLIB, 42),
+    "null": (None, COMPRESS_ZLIB, 42),
+    "not zlib": (base64.b64encode(b'{"to":"b"}').decode(), COMPRESS_ZLIB, 42),
+    "no JSON inside": (base64.b64encode(zlib.compress(b"\x80")).decode(), COMPRESS_ZLIB, 42),
+    "cut": (packed_json({"to": "b", "content": "x"})[:-8], COMPRESS_ZLIB, 42),
+    "bomb": (base64.b64encode(zlib.compress(b" " * 50_000_000, 9)).decode(), COMPRESS_ZLIB, 41),
+    "not compressed": (packed_json({"to": "b", "content": "x"}), 0, 42),
+    "other compression": (packed_json({"to": "b", "content": "x"}), 2 << 6, 1),
+    "crypto too": (packed_json({"to": "b", "content": "x"}), COMPRESS_ZLIB | 1 << 9, 1),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_JSON)
+def test_wrong_compression_in_json(system: System, user: Callable[[], str], name: str) -> None:
+    payload, flags, expected = WRONG_JSON[name]
+    raw = system.connect(codec=JSON)
+    raw.login(user())
+    assert code(send_json(raw, t.MSG_SINGLE_CHAT, payload, flags)) == expected
+    assert code(raw.ask(t.PING)) == 0
+
+
+def test_json_that_says_it_is_compressed_and_is_not(system: System, user: Callable[[], str]) -> None:
     raw = system.connect(codec=JSON)
     raw.login(user())
     assert code(raw.ask_any(t.MSG_SINGLE_CHAT, {"to": "b", "content": "x"}, flags=COMPRESS_ZLIB)) == 42
+
+
+def test_a_message_counts_as_it_is_inflated(system: System, user: Callable[[], str]) -> None:
+    raw = system.client(user())
+    for size, expected in ((60_000, 0), (70_000, 41), (MAX_FRAME + 1, 41)):
+        packed = zlib.compress(msgpack.packb({"to": user(), "content": "x" * size}))
+        assert code(raw.ask_any(t.MSG_SINGLE_CHAT, packed, flags=COMPRESS_ZLIB)) == expected
