@@ -81,7 +81,7 @@ class ControlNode(Node, Control):
             raise BadCall(f"{method}{tuple(getattr(t, '__name__', t) for t in types)}: {error}") from None
         service = method.split(".")[0]
         if handler.batch:
-            result = wait_for(lambda done: self.process.calls.start(service, handler.method, args, done))
+            result = self.process.dispatcher.run_queued(handler, args)
         else:
             result = self.process.dispatcher.run_in_place(service, handler.method, args)
         return msgspec.json.encode(result).decode()

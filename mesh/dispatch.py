@@ -7,6 +7,7 @@ calls of their type that arrived in this loop turn as a list, run on the hub, mu
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mesh.contract import Method
 from mesh.errors import AppError, BadCall, CallError, MeshError, Overloaded, RemoteError
 from mesh.log import Log
-from mesh.loop import Tick, Workers, now, post
+from mesh.loop import Done, Tick, Workers, now, post, wait_for
 from mesh.stats import Stats
 from mesh.wire import ERROR, RESULT, encode
 
@@ -104,6 +105,26 @@ class LocalIncoming(Incoming):
         calls, self._answer = self._answer, None
         if calls is not None:
             calls.reject(self._id, *error_fields(error))
+
+
+class _WaitedFor(Incoming):
+    """A call that no node made: a greenlet of this process waits for it, as long as it takes."""
+
+    __slots__ = ()
+
+    def __init__(self, method: Method, args: tuple[Any, ...], done: Done) -> None:
+        super().__init__(method, args, math.inf, False, 0)
+        self._answer = done
+
+    def reply(self, result: Any) -> None:
+        done, self._answer = self._answer, None
+        if done is not None:
+            post(done, result, None)
+
+    def fail(self, error: Exception) -> None:
+        done, self._answer = self._answer, None
+        if done is not None:
+            post(done, None, error)
 
 
 def error_fields(error: Exception) -> tuple[int, str, str, int]:
@@ -202,6 +223,10 @@ class Dispatcher:
     def request(self, call: Pending, again: bool) -> None:
         handler = self.handlers[f"{call.service.name}.{call.method.name}"]
         self._accept(handler, LocalIncoming(call, again, self._calls))
+
+    def run_queued(self, handler: Handler, args: tuple[Any, ...]) -> Any:
+        """Call a batch handler, together with what else comes for it, and wait for its answer in this greenlet."""
+        return wait_for(lambda done: self._accept(handler, _WaitedFor(handler.method, args, done)))
 
     def cast(self, service: str, method: Method, args: tuple[Any, ...]) -> None:
         self._run_cast(self.handlers[f"{service}.{method.name}"], args)

@@ -9,10 +9,11 @@ import msgspec
 
 from nodes import hot, publications, words
 from nodes.auth import AuthSettings
-from nodes.messages import Draft, MessageNode
+from nodes.messages import Draft
+from nodes.notices import NoticeNode
 from nodes.packs import Item, handles
 from packs.codes import Code
-from packs.table import MSG_SINGLE_CHAT
+from packs.table import MSG_BIZ_NOTIFY, MSG_SINGLE_CHAT
 from store.sessions import Stored
 
 
@@ -29,12 +30,11 @@ class ChatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "max_payload", "must be from 1024 to 600000"
 
 
-class ChatNode(MessageNode):
-    """Single chat, type 14."""
+class ChatNode(NoticeNode):
+    """Single chat, type 14, and business notices, type 16."""
 
     Settings = ChatSettings
     sections = {**hot.SECTIONS, **words.SECTIONS, "auth": AuthSettings}
-    pack_type = MSG_SINGLE_CHAT
     words_of = words.SINGLE
 
     def start(self) -> None:
@@ -52,6 +52,9 @@ class ChatNode(MessageNode):
             draft = self.draft(item, to if to != item.origin.user else "")
             if draft is not None:
                 drafts.append(draft)
+        self.store_checked(drafts)
+
+    def store_checked(self, drafts: list[Draft]) -> None:
         self.save(self._of_accounts(drafts) if self._accounts_only else drafts)
 
     def _of_accounts(self, drafts: list[Draft]) -> list[Draft]:
@@ -80,18 +83,20 @@ class ChatNode(MessageNode):
                 draft.item.refuse(Code.PARAM, "no such user")
 
     def activity(self, draft: Draft) -> tuple[str, ...]:
-        return draft.to, draft.message.sender
+        return (draft.to,) if draft.item.request.type == MSG_BIZ_NOTIFY else (draft.to, draft.message.sender)
 
     def publish_stored(self, draft: Draft, outcome: Stored) -> None:
         holders = self.process.fanout.holders
         item, sender, to = draft.item, draft.message.sender, draft.to
         own, peer = publications.USER + sender, publications.USER + to
-        to_own = item.origin.others or holders(own) > 1  # without other devices, nobody but the sending connection
-        to_peer = to != sender and holders(peer) > 0
+        notice = item.request.type == MSG_BIZ_NOTIFY  # an app is no user and has no devices
+        # Without other devices, nobody but the sending connection listens to `own`.
+        to_own = not notice and (item.origin.others or holders(own) > 1)
+        to_peer = (notice or to != sender) and holders(peer) > 0
         if not (to_own or to_peer):
             return
         flags, payload = self.body(draft, outcome)
-        body = publications.delivery(item.origin.connection, MSG_SINGLE_CHAT, flags, item.request.pack_id, payload)
+        body = publications.delivery(item.origin.connection, item.request.type, flags, item.request.pack_id, payload)
         if to_peer:
             self.publish(peer, body)
         if to_own:

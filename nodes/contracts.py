@@ -118,3 +118,37 @@ class Groups(Protocol):
     def groups_of(self, users: tuple[str, ...]) -> tuple[tuple[Membership, ...], ...]:
         """The groups of each user. Logins wait for it, so not for long."""
         ...
+
+
+class Receipt(NamedTuple):
+    """What became of a notice to one user. `repeated`: it was stored before, under these numbers."""
+
+    code: int  # 0 stored, 6 unknown (ask again with the same packId), else refused
+    seq_id: int
+    timestamp: int  # ms
+    repeated: bool
+
+
+@contract
+class Notices(Protocol):
+    """Business notices (16) of apps to users.
+
+    The same packId to the same user is stored once. `flags` are those of a message (COUNTER 4, high priority 32);
+    `push_info` is title, summary and url of the notification, all empty for the usual.
+    """
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True, key="to")
+    def notify(
+        self, app_id: str, to: str, content: str, content_type: int, flags: int, push_info: tuple[str, str, str],
+        pack_id: str,
+    ) -> Receipt:  # fmt: skip
+        """Store a notice and push it to all devices of the user. Raises `AppError`: 2, 10, 40, 41."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def notify_many(
+        self, app_id: str, to: tuple[str, ...], content: str, content_type: int, flags: int,
+        push_info: tuple[str, str, str], pack_id: str,
+    ) -> tuple[Receipt, ...]:  # fmt: skip
+        """The same notice to each of at most 1000 users; what became of each, in their order."""
+        ...

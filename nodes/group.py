@@ -99,7 +99,6 @@ class GroupNode(MessageNode, Groups):
 
     Settings = GroupSettings
     sections = {**hot.SECTIONS, **words.SECTIONS, "auth": AuthSettings}
-    pack_type = MSG_GROUP_CHAT
     words_of = words.GROUP
 
     def start(self) -> None:

@@ -1,7 +1,6 @@
 """Messages of sessions, for the nodes that store them: check, save, publish, acknowledge, in this order.
 
     class Chat(MessageNode):
-        pack_type = 14
         @handles(14, batch=True)
         def _send(self, items): self.save([d for item in items if (d := self.draft(item, peer))])
         def publish_stored(self, draft, outcome): ...        # who hears of it
@@ -67,7 +66,6 @@ class Draft:
 class MessageNode(PackNode):
     """Base of the nodes that store messages. Their settings have `max_payload`."""
 
-    pack_type: ClassVar[int]
     words_of: ClassVar[words.Kind]  # whose sensitive words; `words.SECTIONS` are among its sections
     needs_friends = False  # whether messages with a `peer` are for his friends only
     publishes = True
@@ -109,7 +107,7 @@ class MessageNode(PackNode):
             payload = stored_payload(message)
             flags = request.flags & KEPT_FLAGS
             crc = crc32(payload, flags).to_bytes(4, "big")
-            tail = entries.tail(self.pack_type, flags, request.pack_id, payload)
+            tail = entries.tail(request.type, flags, request.pack_id, payload)
             kept = Message(session, user, peer, request.pack_id, crc, bool(flags & COUNTER), tail)
             return Draft(item, message.to, payload, kept)
         return None

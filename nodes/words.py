@@ -41,7 +41,7 @@ class WordSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Words that messages may not contain."""
 
     single: tuple[str, ...] = ()
-    """Words for single chats."""
+    """Words for single chats and notices."""
     single_file: str = ""
     """More of them: a UTF-8 file with one word per line; relative to the topology file."""
     single_action: str = "refuse"
