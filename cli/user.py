@@ -15,11 +15,15 @@ from mesh.topology import Topology
 
 PAGE = 1000
 CALL_SECONDS = 10.0
+AUDITED = ("id", "time", "who", "action", "session", "device", "address")
 
 
 def register(subparsers: Subparsers) -> None:
     """Add the command."""
-    examples = "  imesh user add alice\n  imesh user list --json\n  imesh user token alice --seconds 3600"
+    examples = (
+        "  imesh user add alice\n  imesh user list --json\n  imesh user token alice --seconds 3600\n"
+        "  imesh user audit --count 20"
+    )
     parser = add_command(subparsers, "user", "accounts and tokens of a running system", examples)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
@@ -36,7 +40,12 @@ def register(subparsers: Subparsers) -> None:
     token.add_argument("name", metavar="NAME")
     token.add_argument("--seconds", type=int, default=3600, help="how long it is good for (default: 3600)")
     token.set_defaults(run=_token)
-    for action in (add, listing, token):
+
+    audit = actions.add_parser("audit", help="who listened to sessions of others, newest first")
+    audit.add_argument("--count", type=int, default=100, metavar="N", help="how many entries (default: 100)")
+    audit.add_argument("--json", action="store_true", help="for programs")
+    audit.set_defaults(run=_audit)
+    for action in (add, listing, token, audit):
         add_topology_options(action)
 
 
@@ -94,4 +103,24 @@ def _list(options: argparse.Namespace) -> int:
 
 def _token(options: argparse.Namespace) -> int:
     print(_call(_running(options), "user.token", options.name, options.seconds))
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    topology = _running(options)
+    found: list[list[Any]] = []
+    while len(found) < options.count:
+        wanted = min(PAGE, options.count - len(found))
+        page = _call(topology, "history.audit", found[-1][0] if found else "", wanted)
+        found += page
+        if len(page) < wanted:
+            break
+    if options.json:
+        print(json.dumps([dict(zip(AUDITED, row, strict=True)) for row in found], indent=2))
+        return 0
+    for _, time, who, action, session, device, address in found:
+        print(f"{datetime.fromtimestamp(time / 1000, UTC):%Y-%m-%d %H:%M:%S}  {action:<5}  {who}  {session}  "
+              f"({device} at {address})")  # fmt: skip
+    if not found:
+        print("nobody listened to sessions of others", file=sys.stderr)
     return 0

@@ -1,8 +1,9 @@
 """Who may log in: the table [auth], tokens, and passwords.
 
-Tokens are JWTs signed with HMAC-SHA256 by the integrator's backend, which shares the secret: `sub` is the user id,
-`exp` is required. The algorithm is fixed here and never read from the token. Passwords are argon2id hashes; hashing
-takes tens of milliseconds of CPU, so it runs in native threads, a bounded number at a time.
+Tokens are JWTs signed by the integrator's backend: with HMAC-SHA256 and a secret that we share, or with RSA and a key
+of which we have the public half. `sub` is the user id, `exp` is required, `monitor` (true) is the right to listen to
+sessions of others. The algorithm is fixed by the topology and never read from the token. Passwords are argon2id hashes;
+hashing takes tens of milliseconds of CPU, so it runs in native threads, a bounded number at a time.
 """
 
 from __future__ import annotations
@@ -12,17 +13,25 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import jwt
 import msgspec
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from mesh.errors import ConfigError
+from mesh.errors import AppError, ConfigError
+from nodes.contracts import Accepted
+from packs.codes import Code
 from packs.ids import is_user_id
 
-ALGORITHM = "HS256"
+HS256, RS256 = "HS256", "RS256"
+RSA_BITS = 2048
+"""Smallest RSA key."""
 LEEWAY = 30
 """Seconds by which clocks may differ."""
 SECRET_BYTES = 32
@@ -37,9 +46,15 @@ class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     mode: str = "open"
     """"open": anybody is who he says (loopback only); "password": accounts of our own; "token": signed tokens."""
+    token_algorithm: str = "HS256"
+    """"HS256": tokens are signed with a secret; "RS256": with an RSA key that only your backend has."""
     token_secret_file: str = ""
-    """File with the secret for tokens, at least 32 bytes; default: secrets/token in the data directory, made at the
-    first start."""
+    """HS256: file with the secret, at least 32 bytes; default: secrets/token in the data directory, made at the first
+    start."""
+    token_public_key_file: str = ""
+    """RS256: PEM file with the public key, at least 2048 bits."""
+    monitors: tuple[str, ...] = ()
+    """Users who may listen to sessions of others (22-24), beside those whose token has the claim "monitor": true."""
     tries_per_minute: int = 20
     """Failed logins per account, and ten times as many per address (loopback excepted)."""
 
@@ -49,6 +64,13 @@ class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def problems(self) -> Iterator[tuple[str, str]]:
         if self.mode not in MODES:
             yield "mode", f"must be one of {', '.join(MODES)}, not {self.mode!r}"
+        if self.token_algorithm not in (HS256, RS256):
+            yield "token_algorithm", f'must be "HS256" or "RS256", not "{self.token_algorithm}"'
+        elif self.token_algorithm == RS256 and not self.token_public_key_file:
+            yield "token_algorithm", '"RS256" needs token_public_key_file'
+        for user in self.monitors:
+            if not is_user_id(user):
+                yield "monitors", f'"{user}" is no user id'
         if self.tries_per_minute < 1:
             yield "tries_per_minute", "must be at least 1"
 
@@ -57,25 +79,43 @@ class Tokens:
     """Signs and verifies tokens."""
 
     def __init__(self, settings: AuthSettings, data_dir: Path) -> None:
-        self._secret = _read_secret(settings, data_dir)
+        self._algorithm = settings.token_algorithm
+        self._key: Any = _read_public_key(settings) if self._algorithm == RS256 else _read_secret(settings, data_dir)
 
     def sign(self, user: str, seconds: int) -> str:
-        """A token for `user`, good for `seconds` from now."""
+        """A token for `user`, good for `seconds` from now. Raises `AppError` where only the backend can sign."""
+        if self._algorithm == RS256:
+            raise AppError(Code.PARAM, "tokens are RS256: your backend has the key that signs them, we do not")
         issued = int(time.time())
-        return jwt.encode({"sub": user, "iat": issued, "exp": issued + seconds}, self._secret, ALGORITHM)
+        return jwt.encode({"sub": user, "iat": issued, "exp": issued + seconds}, self._key, self._algorithm)
 
-    def user_of(self, token: str) -> str | None:
-        """The user a token speaks for; None when it is forged, expired, or malformed."""
+    def accepted(self, token: str) -> Accepted | None:
+        """Whom a token speaks for; None when it is forged, expired, or malformed."""
         if len(token) > MAX_TOKEN:
             return None
         try:
             claims = jwt.decode(
-                token, self._secret, algorithms=[ALGORITHM], leeway=LEEWAY, options={"require": ["exp", "sub"]}
+                token, self._key, algorithms=[self._algorithm], leeway=LEEWAY, options={"require": ["exp", "sub"]}
             )
         except (jwt.InvalidTokenError, ValueError):
             return None
         user = claims["sub"]
-        return user if isinstance(user, str) and is_user_id(user) else None
+        if not isinstance(user, str) or not is_user_id(user):
+            return None
+        return Accepted(user, claims.get("monitor") is True)
+
+
+def _read_public_key(settings: AuthSettings) -> RSAPublicKey:
+    path = settings.token_public_key_file
+    try:
+        key = load_pem_public_key(Path(path).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"[auth] token_public_key_file: cannot read {path}: {error.strerror}") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigError(f"[auth] token_public_key_file: {path} is no public key in PEM") from None
+    if not isinstance(key, RSAPublicKey) or key.key_size < RSA_BITS:
+        raise ConfigError(f"[auth] token_public_key_file: {path} is no RSA key of at least {RSA_BITS} bits")
+    return key
 
 
 def _read_secret(settings: AuthSettings, data_dir: Path) -> bytes:

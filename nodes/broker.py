@@ -2,7 +2,7 @@
 its routing key.
 
 The way of a request: `Client.received` -> `_request` -> the owner node by the table of pack types (messages in lanes,
-so that those of one connection to one session keep their order) -> `_answered` -> one response, always.
+so that those of one connection to one session keep their order) -> `answered` -> one response, always.
 The way of a publication: `_publication` -> every connection of the user in this process, encoded once per codec; to a
 group: `_group_publication` -> `Memberships` -> every connection of its members.
 """
@@ -25,10 +25,12 @@ from mesh.topology import Topology
 from nodes import publications
 from nodes.auth import AuthSettings
 from nodes.client import Client
-from nodes.contracts import Groups, Packs, Request, User
+from nodes.contracts import Groups, Monitoring, Packs, Request, User
 from nodes.limits import BrokerLimits
 from nodes.login import Logins
 from nodes.memberships import BrokerSide, Memberships
+from nodes.monitors import TYPES as MONITORING
+from nodes.monitors import Monitors
 from nodes.settings import BrokerSettings, is_loopback, parse_listen
 from packs.codec import JSON, MSGPACK, encode_error, encode_payload
 from packs.codes import Code
@@ -63,6 +65,7 @@ class BrokerNode(Node):
     subscribes = True
     user: User
     group: Groups | None
+    history: Monitoring | None
 
     def start(self) -> None:
         settings: BrokerSettings = self.settings
@@ -71,6 +74,7 @@ class BrokerNode(Node):
         self.limits = BrokerLimits(settings, loopback=self.section("auth").limit_loopback)
         self.logins = Logins(self)
         self.memberships = Memberships(BrokerSide(self))
+        self.monitors = Monitors(self)
         self._owners = self._find_owners()
         self.max_payload: int = self._max_payload()
         self._auth_mode = self.section("auth").mode
@@ -85,6 +89,7 @@ class BrokerNode(Node):
         self.stats.gauge("connections", lambda: len(self.streams.open))
         self.stats.gauge("users", lambda: len(self.online))
         self.stats.gauge("groups", lambda: self.memberships.groups)
+        self.stats.gauge("monitored_sessions", lambda: self.monitors.sessions)
         self.stats.gauge("slow_readers", lambda: self.streams.slow_readers)
         self.stats.gauge("refused_connections", lambda: self.streams.refused)
 
@@ -232,7 +237,7 @@ class BrokerNode(Node):
         else:
             client.unanswered += 1
             handle.caller.start(
-                handle.service, handle.method, (key, origin, request), partial(self._answered, client, pack)
+                handle.service, handle.method, (key, origin, request), partial(self.answered, client, pack)
             )
 
     def _refuse_early(self, client: Client, pack: Pack, user: str, text: str, retry_after: int) -> None:
@@ -258,6 +263,8 @@ class BrokerNode(Node):
             else:
                 client.goodbye = pack
                 self._part(client)
+        elif pack.type in MONITORING:
+            self.monitors.request(client, pack)
         elif pack.type in self._owners:
             self.refuse(client, pack, Code.UNAVAILABLE, "this system has no node for it")
         else:
@@ -274,7 +281,7 @@ class BrokerNode(Node):
     ) -> None:
         if error is not None:
             client.quarantine(session, now() + QUARANTINE_SECONDS)
-        self._answered(client, pack, payload, error)
+        self.answered(client, pack, payload, error)
 
     def _is_quarantined(self, client: Client, session: str, pack: Pack) -> bool:
         """Whether a message comes too early after a failed one of its session. A resend ends the wait."""
@@ -287,7 +294,8 @@ class BrokerNode(Node):
             return False
         return True
 
-    def _answered(self, client: Client, pack: Pack, payload: bytes | None, error: Exception | None) -> None:
+    def answered(self, client: Client, pack: Pack, payload: bytes | None, error: Exception | None) -> None:
+        """A request that counts as unanswered has its answer, or an error that stands for none."""
         client.unanswered -= 1
         if not client.open:
             return

@@ -15,6 +15,7 @@ from packs.pack import Pack
 
 if TYPE_CHECKING:
     from nodes.broker import BrokerNode
+    from nodes.monitors import Listener
 
 IDLE_HEARTBEATS = 2
 """Heartbeats without a byte after which a connection is closed."""
@@ -24,8 +25,8 @@ class Client(Stream):
     """Bytes to packs and back, and what the broker knows of this connection."""
 
     __slots__ = (
-        "_since", "broker", "connection", "goodbye", "limits", "login", "name", "number", "origin", "quarantined",
-        "unanswered",
+        "_since", "broker", "connection", "goodbye", "limits", "listener", "login", "name", "number", "origin",
+        "quarantined", "unanswered",
     )  # fmt: skip
 
     def __init__(self, broker: BrokerNode, streams: Streams, sock: Any, peer: str, name: str) -> None:
@@ -37,6 +38,7 @@ class Client(Stream):
         self.login: Any = None  # a login under way (nodes.login)
         self.number = 0  # of the login
         self.limits: UserLimits | None = None  # of the user
+        self.listener: Listener | None = None  # for who has the right to listen to sessions of others
         self.unanswered = 0
         self.goodbye: Pack | None = None  # a LOGOUT that waits for the answers to what was asked before it
         self.quarantined: dict[str, float] | None = None  # session -> until when; see broker.QUARANTINE_SECONDS

@@ -60,13 +60,20 @@ class Login(NamedTuple):
     address: str
 
 
+class Accepted(NamedTuple):
+    """Who logged in. `monitor`: he may listen to sessions of others."""
+
+    user: str
+    monitor: bool
+
+
 @contract
 class User(Protocol):
     """Accounts and logins."""
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
-    def login(self, login: Login) -> str:
-        """Check who it is; returns the user id. Raises `AppError` with the code of the refusal."""
+    def login(self, login: Login) -> Accepted:
+        """Check who it is. Raises `AppError` with the code of the refusal."""
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
@@ -151,4 +158,41 @@ class Notices(Protocol):
         push_info: tuple[str, str, str], pack_id: str,
     ) -> tuple[Receipt, ...]:  # fmt: skip
         """The same notice to each of at most 1000 users; what became of each, in their order."""
+        ...
+
+
+class Audited(NamedTuple):
+    """An entry of the audit. `id` orders entries, `time` in ms, `action` is start, stop or read."""
+
+    id: str
+    time: int
+    who: str
+    action: str
+    session: str
+    device: str
+    address: str
+
+
+@contract
+class Monitoring(Protocol):
+    """Listening to sessions of others; `origin` has the right to."""
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def watch(self, origin: Origin, session: str) -> None:
+        """He is about to listen. Raises `AppError` 35 when there is no such group."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def unwatch(self, origin: Origin, sessions: tuple[str, ...]) -> None:
+        """He listens no more."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def watched(self, origin: Origin, sessions: tuple[str, ...]) -> bytes:
+        """The payload of the answer to 24: these sessions with their newest messages, ascending by these."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def audit(self, before: str, count: int) -> tuple[Audited, ...]:
+        """Entries older than the one with id `before` ("": from the newest), newest first, at most 1000."""
         ...

@@ -7,7 +7,8 @@ from typing import Any
 
 from mesh.loop import Later
 from nodes import hot
-from nodes.packs import Item, PackNode, handles
+from nodes.monitoring import MonitoringNode
+from nodes.packs import Item, handles
 from packs.codes import Code, describe
 from packs.ids import business_members, canonical_session, is_group_id, single_members
 from packs.message import with_numbers
@@ -37,7 +38,7 @@ RESTED_US = int(RESTED_SECONDS * 1_000_000)
 MORE = CommonErrorCode(code=Code.HOT_SESSION_MORE, desc=describe(Code.HOT_SESSION_MORE))
 
 
-class HistoryNode(PackNode):
+class HistoryNode(MonitoringNode):
     """What was said."""
 
     sections = hot.SECTIONS

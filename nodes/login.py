@@ -17,7 +17,8 @@ import msgspec
 from mesh.contract import start
 from mesh.errors import AppError, Overloaded
 from nodes import publications
-from nodes.contracts import Login, Origin
+from nodes.contracts import Accepted, Login, Origin
+from nodes.monitors import Listener
 from packs.codec import decode_payload, encode_payload
 from packs.codes import Code
 from packs.connection import CloseReason
@@ -44,12 +45,13 @@ SERVER = "imesh/0.1.0"
 class Attempt:
     """A login under way."""
 
-    __slots__ = ("entered", "kicked_by", "login", "pack", "topic", "user")
+    __slots__ = ("entered", "kicked_by", "login", "monitor", "pack", "topic", "user")
 
     def __init__(self, pack: Pack, login: Login) -> None:
         self.pack = pack
         self.login = login
         self.user = ""
+        self.monitor = False  # may listen to sessions of others
         self.topic = ""  # subscribed for it
         self.entered = False  # among those whose groups are known here
         self.kicked_by = 0  # the highest number that a kick named meanwhile
@@ -90,14 +92,17 @@ class Logins:
         )
         attempt = client.login = Attempt(pack, login)
         user_node = self._broker.user
-        start(user_node.login, lambda user, error: self._checked(client, attempt, user, error), login)
+        start(user_node.login, lambda accepted, error: self._checked(client, attempt, accepted, error), login)
 
-    def _checked(self, client: Client, attempt: Attempt, user: str | None, error: Exception | None) -> None:
+    def _checked(
+        self, client: Client, attempt: Attempt, accepted: Accepted | None, error: Exception | None
+    ) -> None:
         if not client.open:
             return
-        if user is None:
+        if accepted is None:
             self._refused(client, attempt, error)
             return
+        user, attempt.monitor = accepted
         attempt.user = user
         attempt.topic = publications.USER + user
         self._pending.setdefault(user, []).append(client)
@@ -133,6 +138,7 @@ class Logins:
         client.login = None
         client.number = number
         client.connection.login()
+        client.listener = Listener(client) if attempt.monitor else None
         client.limits = self._broker.limits.of_user(attempt.user)
         login = attempt.login
         client.origin = Origin(
@@ -187,6 +193,9 @@ class Logins:
         origin, client.origin = client.origin, None
         if origin is None:
             return
+        listener, client.listener = client.listener, None
+        if listener is not None:
+            self._broker.monitors.leave(listener, origin)
         self._broker.memberships.went(origin.user, client)
         online = self._broker.online.get(origin.user, [])
         if client in online:

@@ -147,6 +147,10 @@ class Memberships:
         """Whether a connection of `user` is here or about to be."""
         return user in self._holders
 
+    def is_in(self, user: str, group: str) -> bool:
+        """Whether a user who is here gets what is published to a group."""
+        return group in self._of.get(user, {})
+
     def came(self, user: str, client: Connection) -> None:
         """A connection is logged in: from now on it gets messages."""
         for group in self._of.get(user, {}).values():

@@ -16,7 +16,7 @@ from typing import ClassVar
 from zlib import crc32
 
 from mesh.errors import Timeout
-from nodes import hot, words
+from nodes import hot, monitoring, publications, words
 from nodes.packs import Item, PackNode
 from packs.codes import Code, describe
 from packs.flags import COUNTER, DUP, HIGH_PRIORITY
@@ -140,6 +140,7 @@ class MessageNode(PackNode):
         for draft, outcome in zip(drafts, outcomes, strict=True):
             if outcome.status in (STORED, REPEATED):
                 self.publish_stored(draft, outcome)
+                self._copy_to_listeners(draft, outcome)
                 for user in self.activity(draft):
                     activity[(user, draft.message.session)] = None
         if activity:
@@ -147,6 +148,13 @@ class MessageNode(PackNode):
         for draft, outcome in zip(drafts, outcomes, strict=True):
             self._acknowledge(draft, outcome)
         self.stats.counts["messages"] += len(drafts)
+
+    def _copy_to_listeners(self, draft: Draft, outcome: Stored) -> None:
+        if topic := monitoring.listeners(self, draft.message.session):
+            flags, payload = self.body(draft, outcome)
+            request = draft.item.request
+            skip = draft.item.origin.connection
+            self.publish(topic, publications.delivery(skip, request.type, flags, request.pack_id, payload))
 
     def _acknowledge(self, draft: Draft, outcome: Stored) -> None:
         item = draft.item

@@ -3,6 +3,7 @@
     u:<user>    items for all connections of one user
     g:<group>   items for all members of a group; the brokers know which of their connections those are
     g:*         items for brokers, which all hold it
+    s:<session> copies for those who listen to a session of others; most have no holder
 
 Items on u:
     [0, skip, body]               deliver the pack `body` (msgpack, complete) to all but connection `skip`
@@ -12,6 +13,8 @@ Items on g:
     [0, skip, body, version]      deliver to members as of `version`; 0: to those that are known
     [3, version, added, removed]  the members changed: from `version` - 1 to this
     [4]                           the group is no more
+Item on s:
+    [0, skip, body]               as on u:
 Item on g:*
     [5, users, items]             each of these users' items, where there are many users
 """
@@ -29,6 +32,7 @@ from packs.table import SYNC_DATA_CMD
 
 USER = "u:"
 GROUP = "g:"
+SESSION = "s:"
 EVERYWHERE = "g:*"
 DELIVER, KICK, JOINED, MEMBERS, DISMISSED, EACH = 0, 1, 2, 3, 4, 5
 

@@ -11,7 +11,7 @@ from mesh.loop import post
 from mesh.node import Node, batch
 from nodes import hot, publications
 from nodes.auth import AuthSettings, Passwords, Tokens
-from nodes.contracts import Login, User
+from nodes.contracts import Accepted, Login, User
 from nodes.limits import Buckets, address_key
 from packs.codes import Code
 from packs.ids import is_user_id
@@ -49,12 +49,19 @@ class UserNode(Node, User):
                 if self._auth.mode == "password":
                     self.pool.submit(self._check_password, (call, login), call.deadline)
                     continue
-                if self._auth.mode == "token" and self._tokens.user_of(login.secret) != login.client_id:
-                    raise self._failed(login)
+                accepted = Accepted(login.client_id, False)
+                if self._auth.mode == "token":
+                    found = self._tokens.accepted(login.secret)
+                    if found is None or found.user != login.client_id:
+                        raise self._failed(login)
+                    accepted = found
             except (AppError, Overloaded) as error:
                 call.fail(error)
             else:
-                call.reply(login.client_id)
+                call.reply(self._with_rights(accepted))
+
+    def _with_rights(self, accepted: Accepted) -> Accepted:
+        return accepted if accepted.user not in self._auth.monitors else accepted._replace(monitor=True)
 
     def _check_tries(self, login: Login) -> None:
         wait = self._by_account.wait(login.client_id)
@@ -79,7 +86,7 @@ class UserNode(Node, User):
             post(call.fail, Timeout(str(error)))
             return
         if good:
-            post(call.reply, login.client_id)
+            post(call.reply, self._with_rights(Accepted(login.client_id, False)))
         else:
             post(call.fail, self._failed(login))
 

@@ -90,9 +90,9 @@ _ROWS = (
     PackType(
         HISTORY_MSG_PULL, "HISTORY_MSG_PULL", s.HistoryMsgPullReq, s.HistoryMsgPullResp, None, "history", "session"
     ),
-    PackType(SESSION_MONITOR_START, "SESSION_MONITOR_START", s.SessionMonitor, s.CommonErrorCode, None, None),
-    PackType(SESSION_MONITOR_STOP, "SESSION_MONITOR_STOP", s.SessionMonitor, s.CommonErrorCode, None, None),
-    PackType(SESSION_MONITOR_SYNC, "SESSION_MONITOR_SYNC", s.Empty, s.HotSessionResp, None, None),
+    PackType(SESSION_MONITOR_START, "SESSION_MONITOR_START", s.SessionMonitor, s.CommonErrorCode, None, "broker"),
+    PackType(SESSION_MONITOR_STOP, "SESSION_MONITOR_STOP", s.SessionMonitor, s.CommonErrorCode, None, "broker"),
+    PackType(SESSION_MONITOR_SYNC, "SESSION_MONITOR_SYNC", s.Empty, s.HotSessionResp, None, "broker"),
     PackType(SYNC_DATA_CMD, "SYNC_DATA_CMD", None, None, s.SyncDataReq, None),
     PackType(GROUPCHAT_SYNC, "GROUPCHAT_SYNC", s.GroupChatSyncReq, s.GroupChatSyncResp, None, "group"),
     PackType(GROUPCHAT_CREATE, "GROUPCHAT_CREATE", s.GroupChatCreateReq, s.GroupChatCreateResp, None, "group"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
+from store.audit import Audit
 from store.errors import StoreRefused, StoreUnavailable
 from store.groups import Groups
 from store.recent import RecentSessions
@@ -36,6 +37,7 @@ class HotStore:
         )
         self.groups = Groups(self.writes, self.reads, self.keys, remember_seconds=settings.dedup_seconds)
         self.recent = RecentSessions(self.reads, self.keys, self.groups)
+        self.audit = Audit(self.writes, self.reads, self.keys)
         self.users = Users(self.writes, self.reads, self.keys)
 
     def open(self) -> None:

@@ -34,6 +34,8 @@ from zlib import crc32
 
 USERS = "imesh:users"
 """Sorted set of account ids by creation time (ms)."""
+AUDIT = "imesh:audit"
+"""Stream of who listened to which session of others: who, action, session, device, address."""
 DATASET = "imesh:dataset"
 """Random id of these data, and the number of shards they were made with."""
 GROUP_PREFIX = "GC_"

@@ -26,9 +26,9 @@ PROTOCOL = """
 19 HotSessionReq HotSessionResp - history user
 20 MsgHighPrioritySyncReq MsgHighPrioritySyncResp - history user
 21 HistoryMsgPullReq HistoryMsgPullResp - history session
-22 SessionMonitor CommonErrorCode - - user
-23 SessionMonitor CommonErrorCode - - user
-24 Empty HotSessionResp - - user
+22 SessionMonitor CommonErrorCode - broker user
+23 SessionMonitor CommonErrorCode - broker user
+24 Empty HotSessionResp - broker user
 25 - - SyncDataReq - user
 40 GroupChatSyncReq GroupChatSyncResp - group user
 41 GroupChatCreateReq GroupChatCreateResp - group user
