@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from mesh.errors import ConfigError
+from nodes.auth import AuthSettings, Tokens
 from packs import table as t
 from tests.raw import code, decode
 from tests.system import System, running, topology_text
@@ -24,7 +31,8 @@ CANARY = "canary-" + secrets.token_hex(8)
 @pytest.fixture(scope="module")
 def accounts() -> Iterator[System]:
     """Password mode, three tries a minute."""
-    with running(topology_text(tables={"auth": {"mode": "password", "tries_per_minute": 3}})) as found:
+    auth = {"mode": "password", "tries_per_minute": 3, "monitors": ["alice"]}
+    with running(topology_text(tables={"auth": auth})) as found:
         for name in ("alice", "bob", "carol", "dave", "eve"):
             assert found.call("user.add_account", name, f"{CANARY} {name}", False) is True
         with found.unharmed():
@@ -160,6 +168,119 @@ BAD_TOKENS: dict[str, Bad] = {
     "not ascii": lambda key: "é.é.é",
     "nul": lambda key: jwt.encode(claims("alice"), key, "HS256") + "\0",
 }  # fmt: skip
+
+
+# ---- tokens signed with RSA
+
+
+@pytest.fixture(scope="module")
+def rsa_key() -> RSAPrivateKey:
+    return generate_private_key(65537, 2048)
+
+
+@pytest.fixture(scope="module")
+def rsa(rsa_key: RSAPrivateKey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    path = tmp_path_factory.mktemp("keys") / "public.pem"
+    path.write_bytes(public_pem(rsa_key))
+    auth = {
+        "mode": "token", "token_algorithm": "RS256", "token_public_key_file": str(path), "tries_per_minute": 1000,
+        "monitors": ["boss"],
+    }  # fmt: skip
+    with running(topology_text(tables={"auth": auth})) as found, found.unharmed():
+        yield found
+
+
+def public_pem(key: RSAPrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def test_a_token_signed_with_our_backends_key(rsa: System, rsa_key: RSAPrivateKey) -> None:
+    assert login(rsa, "alice", jwt.encode(claims("alice"), rsa_key, "RS256")) == 0
+    assert login(rsa, "bob", jwt.encode(claims("alice"), rsa_key, "RS256")) == 21
+
+
+RSA_BAD: dict[str, Callable[[RSAPrivateKey], str]] = {
+    "other key": lambda key: jwt.encode(claims("alice"), generate_private_key(65537, 2048), "RS256"),
+    "expired": lambda key: jwt.encode(claims("alice", exp=int(time.time()) - 60), key, "RS256"),
+    "other RSA": lambda key: jwt.encode(claims("alice"), key, "RS512"),
+    "no algorithm": lambda key: jwt.encode(claims("alice"), None, "none"),
+    "public key as secret": lambda key: hmac_signed(public_pem(key), claims("alice")),
+    "forged": lambda key: forged(jwt.encode(claims("bob"), key, "RS256")),
+    "nonsense": lambda key: "nonsense",
+}
+
+
+def hmac_signed(secret: bytes, payload: dict[str, Any]) -> str:
+    """An HS256 token; PyJWT itself refuses to use a public key as a secret."""
+    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "typ": "JWT"}, payload)]
+    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    signature = base64.urlsafe_b64encode(hmac.digest(secret, signed, "sha256")).rstrip(b"=")
+    return (signed + b"." + signature).decode()
+
+
+@pytest.mark.parametrize("name", RSA_BAD)
+def test_bad_tokens_where_rsa_is_asked_for(rsa: System, rsa_key: RSAPrivateKey, name: str) -> None:
+    assert login(rsa, "alice", RSA_BAD[name](rsa_key)) == 21
+
+
+def test_an_rsa_token_where_a_secret_is_asked_for(tokens: System, rsa_key: RSAPrivateKey) -> None:
+    assert login(tokens, "alice", jwt.encode(claims("alice"), rsa_key, "RS256")) == 21
+
+
+def test_only_the_backend_can_sign(rsa: System) -> None:
+    done = rsa.run("user", "token", "alice")
+    assert done.returncode == 1 and "your backend has the key" in done.stderr
+
+
+def test_bad_public_keys(tmp_path: Path) -> None:
+    elliptic = ec.generate_private_key(ec.SECP256R1()).public_key()
+    small = generate_private_key(65537, 1024)
+    files = {
+        "nonsense": b"nonsense",
+        "private": rsa_private_pem(small),
+        "elliptic": elliptic.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        "small": public_pem(small),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    for name in (*files, "absent"):
+        settings = AuthSettings(token_algorithm="RS256", token_public_key_file=str(tmp_path / name))
+        with pytest.raises(ConfigError, match="token_public_key_file: "):
+            Tokens(settings, tmp_path)
+
+
+def rsa_private_pem(key: RSAPrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@pytest.mark.parametrize(
+    "settings, problem",
+    [
+        ({"token_algorithm": "none"}, ("token_algorithm", 'must be "HS256" or "RS256", not "none"')),
+        ({"token_algorithm": "RS256"}, ("token_algorithm", '"RS256" needs token_public_key_file')),
+        ({"monitors": ("a b",)}, ("monitors", '"a b" is no user id')),
+    ],
+)
+def test_mistakes_in_the_table(settings: dict[str, Any], problem: tuple[str, str]) -> None:
+    assert list(AuthSettings(**settings).problems()) == [problem]
+
+
+# ---- the right to listen to sessions of others
+
+
+@pytest.mark.parametrize("value, expected", [(True, 0), (False, 23), (None, 23), ("true", 23), (1, 23)], ids=repr)
+def test_the_claim_of_a_monitor(rsa: System, rsa_key: RSAPrivateKey, value: object, expected: int) -> None:
+    raw = rsa.client("eve", password=jwt.encode(claims("eve", monitor=value), rsa_key, "RS256"))
+    assert code(raw.ask(t.SESSION_MONITOR_SYNC)) == expected
+
+
+def test_a_named_monitor_needs_no_claim(rsa: System, rsa_key: RSAPrivateKey, accounts: System) -> None:
+    raw = rsa.client("boss", password=jwt.encode(claims("boss"), rsa_key, "RS256"))
+    assert code(raw.ask(t.SESSION_MONITOR_SYNC)) == 0
+    raw = accounts.client("alice", password=f"{CANARY} alice")
+    assert code(raw.ask(t.SESSION_MONITOR_SYNC)) == 0
+    raw = accounts.client("dave", password=f"{CANARY} dave")
+    assert code(raw.ask(t.SESSION_MONITOR_SYNC)) == 23
 
 
 @pytest.mark.parametrize("name", BAD_TOKENS)

@@ -28,6 +28,8 @@ NO_NODE = {
     *range(t.FRIEND_ADD, t.SESSIONATTRIBUTE_SET + 1),
 }  # fmt: skip
 """Types that have a meaning and nobody who serves them yet."""
+DENIED = {t.SESSION_MONITOR_START, t.SESSION_MONITOR_STOP, t.SESSION_MONITOR_SYNC}
+"""Types for which nobody here has the right."""
 OTHERS = [-(2**31), -1, *range(10), t.KICKOUT, t.MSG_BIZ_NOTIFY, t.SYNC_DATA_CMD, *range(26, 40), 48, 59, 60, 2**31 - 1]
 """Unknown types, and those that only the server sends."""
 
@@ -37,7 +39,7 @@ OTHERS = [-(2**31), -1, *range(10), t.KICKOUT, t.MSG_BIZ_NOTIFY, t.SYNC_DATA_CMD
 
 def test_every_type_is_answered_exactly_once(system: System, user: Callable[[], str]) -> None:
     raw = system.client(user())
-    types = [*SERVED, *NO_NODE, *OTHERS]
+    types = [*SERVED, *NO_NODE, *DENIED, *OTHERS]
     for number in types:
         raw.send_any(number, b"", pack_id=f"type{number}")
     answers = [raw.pack() for _ in types]
@@ -48,6 +50,7 @@ def test_every_type_is_answered_exactly_once(system: System, user: Callable[[], 
         assert answer.flags & ACK and answer.pack_id == f"type{answer.type}"
         codes[answer.type] = code(decode(answer))
     assert {n: codes[n] for n in OTHERS} == dict.fromkeys(OTHERS, 1)
+    assert {n: codes[n] for n in DENIED} == dict.fromkeys(DENIED, 23)
     assert {n: codes[n] for n in NO_NODE} == dict.fromkeys(NO_NODE, 6)
     assert {n: codes[n] for n in SERVED} == dict.fromkeys(SERVED, 2) | {t.PING: 0}
 
