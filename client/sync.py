@@ -127,7 +127,8 @@ class Sync:
                 self._inbox.offer(message_of(pack, "history"), now)
             elif (change := change_of(pack)) is not None:
                 self._inbox.control(change, now, quiet=self._quiet)
-        more = len(response.msgs) >= PAGE and response.last_seq_id > self.cursors[PRIORITY]
+        cut = response.error_code.code == Code.HOT_SESSION_MORE or len(response.msgs) >= PAGE
+        more = cut and response.last_seq_id > self.cursors[PRIORITY]
         self.cursors[PRIORITY] = response.last_seq_id
         if more:
             self._ask_for_priority(queue)
