@@ -20,6 +20,7 @@ from packs.structs import SUCCESS, CommonErrorCode, MsgAck
 from packs.table import MSG_SINGLE_CHAT
 from store import entries
 from store.errors import StoreError
+from store.priority import message_item
 from store.sessions import BATCH, BLOCKED, CONFLICT, NOT_FRIENDS, REPEATED, STORED, Message, Stored
 
 KEPT_FLAGS = COUNTER | HIGH_PRIORITY
@@ -157,6 +158,8 @@ class ChatNode(PackNode):
     def _publish(self, draft: Draft, outcome: Stored) -> None:
         holders = self.process.fanout.holders
         item, sender, to = draft.item, draft.message.sender, draft.to
+        if item.request.flags & HIGH_PRIORITY:
+            self._store.priority.add([(to, message_item(draft.message.session, outcome.seq))])
         own, peer = publications.USER + sender, publications.USER + to
         to_own = item.origin.others or holders(own) > 1  # without other devices, nobody but the sending connection
         to_peer = to != sender and holders(peer) > 0

@@ -8,7 +8,9 @@ from pathlib import Path
 from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
+from store.controls import Controls
 from store.errors import StoreRefused, StoreUnavailable
+from store.priority import Priority
 from store.redis import Redis, wait_until_ready
 from store.scripts import ALL
 from store.sessions import Sessions
@@ -32,6 +34,8 @@ class HotStore:
         self.sessions = Sessions(
             self.writes, self.reads, self.keys, dedup_seconds=settings.dedup_seconds, log_seconds=settings.log_seconds
         )
+        self.controls = Controls(self.writes, self.keys, dedup_seconds=settings.dedup_seconds)
+        self.priority = Priority(self.writes, self.reads, self.keys)
         self.users = Users(self.writes, self.reads, self.keys)
 
     def open(self) -> None:

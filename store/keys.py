@@ -5,13 +5,16 @@ Session keys share the tag of their shard, `{sNN}`, so that all that one message
     {sNN}:h:<session>   sorted set   history: seqId -> entry (store/entries.py)
     {sNN}:m:<session>   hash         q newest seqId, n countable messages, r:<user> read position "seqId:n",
                                      f:<user> the user has the other as a friend, b:<user> has blocked the other
+    {sNN}:t:<session>   sorted set   tombstones of deleted messages, out of history's way: seqId -> entry
     {sNN}:g:<session>   sorted set   countable messages that are revoked or deleted (seqId)
+    {sNN}:c:<group>     sorted set   controls and high-priority messages of a group: stamp -> item (store/priority.py)
     {sNN}:d:<hour>      hash         dedup: session NUL sender NUL packId -> seqId, prevSeqId, crc; expires
     {sNN}:log           stream       every stored row, for archive, push and hooks
 
 User keys share `{uNN}`:
 
     {uNN}:r:<user>      sorted set   recent sessions: session -> stamp of the last activity
+    {uNN}:h:<user>      sorted set   controls and high-priority messages for him, not those of groups: stamp -> item
     {uNN}:stamp         string       the newest stamp given in this shard of users
     {uNN}:l:<user>      hash         device type -> login number
     {uNN}:u:<user>      hash         account: password (argon2id), created, disabled
@@ -50,6 +53,12 @@ class Keys:
 
     def meta(self, session: str) -> str:
         return f"{self.session_tag(session)}:m:{session}"
+
+    def group_priority(self, group: str) -> str:
+        return f"{self.session_tag(group)}:c:{group}"
+
+    def user_priority(self, user: str) -> str:
+        return f"{self.user_tag(user)}:h:{user}"
 
     def recent(self, user: str) -> str:
         return f"{self.user_tag(user)}:r:{user}"

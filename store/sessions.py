@@ -19,7 +19,8 @@ BATCH = 64
 
 
 class Message(NamedTuple):
-    """A message to store. `peer` is "" where no relation is checked; `crc` tells a repeat from another content."""
+    """A message to store. `peer` is "" where no relation is checked; `crc` tells a repeat from another content.
+    `priority`: it also goes to the queue of its group of what must not be missed."""
 
     session: str
     sender: str
@@ -28,6 +29,7 @@ class Message(NamedTuple):
     crc: bytes
     countable: bool
     tail: bytes
+    priority: bool = False
 
 
 class Stored(NamedTuple):
@@ -72,7 +74,7 @@ class Sessions:
         args: list[Any] = [self._floor, 1 if require_friend else 0, self._dedup_seconds, self._log_keep_ms]
         for m in messages:
             args += (
-                tag_of(m.session), m.session, m.sender, m.peer, m.pack_id, m.crc, b"1" if m.countable else b"0", m.tail
+                tag_of(m.session), m.session, m.sender, m.peer, m.pack_id, m.crc, b"0123"[m.countable + 2 * m.priority :][:1], m.tail
             )  # fmt: skip
 
         def stored(reply: Any, error: Exception | None) -> None:

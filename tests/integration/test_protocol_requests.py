@@ -18,10 +18,12 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
-SERVED = {t.PING, t.MSG_SINGLE_CHAT, t.HOTSESSION_SYNC, t.HISTORY_MSG_PULL}
+SERVED = {
+    t.PING, t.MSG_SINGLE_CHAT, t.MSG_CTRL, t.MSG_READ, t.HOTSESSION_SYNC, t.HIGH_PRIOR_MSG_SYNC, t.HISTORY_MSG_PULL,
+}  # fmt: skip
 """Types that this version answers by doing something; with an empty payload 2 (or 0 for PING)."""
 NO_NODE = {
-    t.MSG_GROUP_CHAT, t.MSG_CTRL, t.MSG_READ, t.HIGH_PRIOR_MSG_SYNC,
+    t.MSG_GROUP_CHAT,
     *range(t.GROUPCHAT_SYNC, t.GROUPCHAT_MEMBERS_GET + 1),
     *range(t.FRIEND_ADD, t.SESSIONATTRIBUTE_SET + 1),
 }  # fmt: skip
