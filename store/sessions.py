@@ -74,7 +74,7 @@ class Sessions:
         args: list[Any] = [self._floor, 1 if require_friend else 0, self._dedup_seconds, self._log_keep_ms]
         for m in messages:
             args += (
-                tag_of(m.session), m.session, m.sender, m.peer, m.pack_id, m.crc, b"0123"[m.countable + 2 * m.priority :][:1], m.tail
+                tag_of(m.session), m.session, m.sender, m.peer, m.pack_id, m.crc, m.countable + 2 * m.priority, m.tail
             )  # fmt: skip
 
         def stored(reply: Any, error: Exception | None) -> None:
