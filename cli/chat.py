@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sqlite3
 import ssl
 import sys
 import threading
 import time
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from cli import commands
+from cli.commands import SHOWN
+from cli.feed import Feed
+from cli.names import Names
 from cli.screen import Screen
-from client.client import Client, Sent
-from client.connection import parse_address
-from client.errors import ClientError, LoginRefused, Refused
-from client.inbox import Message
+from cli.text import reason
+from client.client import Client
+from client.dial import parse_address
+from client.errors import ClientError, LoginRefused, OutboxFull
+from client.events import Changed, Ended, Event, How, Message, Sent
+from client.requests import Done
+from client.sessions import session_of
 from client.store import FileStore, MemoryStore, Store
 from mesh.cli import DEFAULT_TOPOLOGY, FAILED, OK, WRONG, Subparsers, add_command
-from packs.ids import is_group_id, is_user_id, single_members
+from packs import structs as s
+from packs import table as t
+from packs.flags import COUNTER
+from packs.ids import is_group_id, is_user_id
 
 DEFAULT_SERVER = "127.0.0.1:7100"
-SHOWN = 20
-"""Messages of history shown when a conversation is opened."""
 FINISH_SECONDS, LEAVE_SECONDS = 30.0, 2.0
 """How long the next ack is waited for at the end: of a pipe, and when somebody leaves a terminal."""
 POLL_SECONDS = 0.05
 RETRY_SECONDS = 1.0
 """Between two tries to find a server."""
-HISTORY_MAX = 200
-"""Messages in one page."""
-HELP = """\
-  text            send it to the one you talk with       @NAME text    send it to somebody else
-  /to NAME        talk with somebody else                //text        send a text that begins with /
-  /history [N]    the last N messages                    /sessions     your conversations
-  /help           this                                   /quit         leave (Ctrl-D and Ctrl-C do, too)"""
 
 
 def register(subparsers: Subparsers) -> None:
@@ -45,12 +43,13 @@ def register(subparsers: Subparsers) -> None:
     examples = (
         "  imesh chat alice --to bob\n  echo 'the build is green' | imesh chat robot --to alice\n"
         "  imesh chat robot --json | my-program\n\n"
-        "From a pipe every line is sent as it is (without --to: @NAME text), and the command ends with 0 when all are\n"
-        "stored. The password or token is taken from --password, else from IMESH_PASSWORD."
+        "From a pipe every line is sent as it is (without --to: @NAME text); with --commands, lines that begin with a\n"
+        "slash are commands as on a terminal. The command ends with 0 when all is stored and done. The password or\n"
+        "token is taken from --password, else from IMESH_PASSWORD."
     )
     parser = add_command(subparsers, "chat", "chat in the terminal", examples)
     parser.add_argument("user", metavar="USER", help="who you are")
-    parser.add_argument("--to", metavar="NAME", default="", help="who you talk with")
+    parser.add_argument("--to", metavar="NAME", default="", help="who you talk with: a user or a group")
     where = f"default: as topology.toml here says, else {DEFAULT_SERVER}"
     parser.add_argument("--server", metavar="HOST:PORT", help=where)
     secret = os.environ.get("IMESH_PASSWORD", "")
@@ -58,7 +57,10 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--tls", action="store_true", help="the server speaks TLS")
     parser.add_argument("--ca", metavar="FILE", help="certificates to trust instead of the system's (implies --tls)")
     parser.add_argument("--device", metavar="ID", default="terminal", help="device id (default: terminal)")
+    kind = "kind of device, one connection of each: 1 iOS … 5 Linux, 6 web (default: 5)"
+    parser.add_argument("--device-type", metavar="N", type=int, default=5, help=kind)
     parser.add_argument("--data", metavar="DIR", help="keep what was received and what is unsent in this directory")
+    parser.add_argument("--commands", action="store_true", help="in a pipe, lines that begin with / are commands")
     parser.add_argument("--json", action="store_true", help="for programs: one JSON object per line")
     parser.set_defaults(run=run)
 
@@ -93,9 +95,10 @@ class Chat:
     def __init__(self, options: argparse.Namespace) -> None:
         self.user: str = options.user
         self.peer: str = options.to
+        """Who is talked with: a user or a group, "" for nobody."""
         if not is_user_id(self.user):
             raise ValueError(f"{self.user!r} is no user id: 1 to 64 of A-Z a-z 0-9 . _ @ + -")
-        if self.peer and not _is_name(self.peer):
+        if self.peer and not (is_group_id(self.peer) or is_user_id(self.peer)):
             raise ValueError(f"{self.peer!r} is no user or group id")
         self._server: str = options.server or server_of(Path(DEFAULT_TOPOLOGY))
         parse_address(self._server)
@@ -104,34 +107,43 @@ class Chat:
         if options.data:
             Path(options.data).mkdir(parents=True, exist_ok=True)
             store = FileStore(Path(options.data) / f"{self.user}.db")
-        self._json: bool = options.json
-        self.screen = Screen(sys.stdin, sys.stdout, interactive=False if options.json else None)
+        self.screen = Screen(sys.stdin, sys.stdout, False if options.json else None, self._completions)
         self.client = Client(
-            self._server, self.user, options.password, device_id=options.device, tls=tls, store=store,
-            on_message=self._received, on_event=self._event, catch_up=bool(options.data),
+            self._server, self.user, options.password, device_type=options.device_type, device_id=options.device,
+            tls=tls, store=store, on_message=self._event, on_event=self._event, catch_up=bool(options.data),
         )  # fmt: skip
-        self._over = threading.Event()
+        self.names = Names(self.client)
+        self.feed = Feed(self.user, self.screen, self.names, options.json, self._mark_read)
+        self._json: bool = options.json
+        self._commands: bool = options.commands or self.screen.interactive
+        self._over = threading.Event()  # the client has ended
+        self._leaving = False
         self._exit_code = OK
-        self._lost = False
         self._welcomed = False
-        self._early: list[Message] = []  # came while the history was being shown
-        self._lock = threading.Lock()  # of the two
         self._later = "; they will be at the next start" if options.data else ""
+
+    # ---- life
 
     def run(self) -> int:
         """Chat until the end; the exit code."""
         try:
             if not self._connect():
                 return FAILED
+            if self._commands:
+                self.names.start()
             self._welcome()
             for line in self.screen.lines(self._prompt):
-                if self._over.is_set() or not self._line(line):
+                if self._over.is_set():
+                    break
+                self._line(line)
+                if self._leaving:
                     break
             self._finish()
         except KeyboardInterrupt:
             return self._exit_code
         finally:
             self._over.set()
+            self.names.close()
             self.client.close()
             self.screen.close()
         return self._exit_code
@@ -155,6 +167,17 @@ class Chat:
                     return False
                 time.sleep(RETRY_SECONDS)
 
+    def _welcome(self) -> None:
+        if self.screen.interactive:
+            self.screen.show(self.screen.dim(f"You are {self.user}, on {self._server}. /help shows what you can do."))
+            self.show_sessions(only_unread=True)
+            if not self.peer:
+                self.screen.show(self.screen.dim("Who do you talk with? /to NAME"))
+        if self.peer:
+            self._go_to(self.peer)
+        self._welcomed = True
+        self.feed.open()
+
     def _finish(self) -> None:
         """Wait until all is stored, as long as that goes on."""
         patience = LEAVE_SECONDS if self.screen.interactive else FINISH_SECONDS
@@ -169,201 +192,168 @@ class Chat:
                 self._exit_code = FAILED
                 return
 
-    # ---- what is shown
+    def quit(self) -> None:
+        """This was the last line."""
+        self._leaving = True
 
-    def _prompt(self) -> str:
-        return f"{self.peer or 'nobody'}> "
-
-    def _welcome(self) -> None:
-        if self.screen.interactive:
-            self.screen.show(self.screen.dim(f"You are {self.user}, on {self._server}. /help shows what you can do."))
-            self._sessions(only_unread=True)
-            shown = self._history(SHOWN) if self.peer else set()
-            if not self.peer:
-                self.screen.show(self.screen.dim("Who do you talk with? /to NAME"))
-        else:
-            shown = set()
-        with self._lock:
-            self._welcomed = True
-            for message in self._early:
-                if (message.session_id, message.seq_id) not in shown:
-                    self._show(message)
-
-    def _received(self, message: Message) -> None:
-        with self._lock:
-            if self._welcomed:
-                self._show(message)
-            else:
-                self._early.append(message)
-
-    def _show(self, message: Message) -> None:
-        if self._json:
-            self._tell(
-                "message", session=message.session_id, seq=message.seq_id, timestamp=message.timestamp,
-                sender=message.sender, to=message.to, type=message.content_type, content=message.content,
-                via=message.via,
-            )  # fmt: skip
-        else:
-            self.screen.show(self._spelled(message))
-
-    def _spelled(self, message: Message) -> str:
-        name = "you" if message.sender == self.user else message.sender
-        if self.user not in (message.sender, message.to):
-            name += f" in {message.to}"
-        elif message.sender == self.user and message.to != self.peer:
-            name += f" to {message.to}"
-        return self._line_of(message.timestamp, name, message.content)
-
-    def _line_of(self, timestamp: int, name: str, text: str) -> str:
-        at = datetime.fromtimestamp(timestamp / 1000)
-        clock = at.strftime("%H:%M" if at.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
-        return f"{self.screen.dim(clock)} {self.screen.colour(name)}: {self.screen.harmless(text)}"
-
-    def _tell(self, event: str, **details: Any) -> None:
-        """A line for programs."""
-        self.screen.show(json.dumps({"event": event, **details}, ensure_ascii=False))
-
-    def _event(self, name: str, detail: str) -> None:
-        if name in ("kicked", "refused") and self._welcomed:
+    def _event(self, event: Event) -> None:
+        """Anything that the client tells, on its thread."""
+        if isinstance(event, Ended) and self._welcomed:
             self._exit_code = FAILED
             self._over.set()
             self.screen.interrupt()
-        if self._json:
-            self._tell(name, detail=detail)
-        elif name == "disconnected":
-            self._lost = True
-            self._note("the connection is lost; reconnecting …")
-        elif name == "connected" and self._lost:
-            self._lost = False
-            self._note("connected again")
-        elif name == "kicked":
-            self._note("You logged in elsewhere with the same kind of device; this chat is over.")
-        elif name == "refused" and self._welcomed:
-            self._note(f"The server does not let you in any more: {detail}")
+        self.feed.take(event)
 
-    def _note(self, text: str) -> None:
-        """Something about the chat itself. Not between the messages when those go into a pipe."""
-        if self.screen.interactive:
-            self.screen.show(self.screen.dim(text))
+    # ---- what is shown
+
+    def _prompt(self) -> str:
+        waiting = self.feed.unread_elsewhere()
+        more = f" [{waiting} elsewhere]" if waiting else ""
+        return f"{self.feed.text.name(self.peer) or 'nobody'}{more}> "
+
+    def _completions(self, before: str) -> list[str]:
+        word = before.rpartition(" ")[2]
+        if before.startswith("/") and word == before:
+            return [f"/{name}" for name in sorted(commands.COMMANDS) if name.startswith(word[1:])]
+        if before.startswith("@") and word == before:
+            return [f"@{name}" for name in self.names.beginning_with(word[1:])]
+        return self.names.beginning_with(word) if word else []
+
+    def show_history(self, count: int) -> None:
+        """The newest messages of the open conversation."""
+        try:
+            self.feed.page(reversed(self.client.history(self.peer, count=count)))
+        except ClientError as error:
+            self.fail(f"no history: {reason(error)}")
+
+    def show_sessions(self, only_unread: bool = False) -> None:
+        """The recent conversations."""
+        try:
+            sessions = self.client.hot_sessions()
+        except ClientError as error:
+            self.fail(f"no conversations: {reason(error)}")
+            return
+        self.feed.hot(sessions, only_unread)
+        if not sessions and not only_unread:
+            self.feed.note("no conversations yet")
+
+    def messages_of(self, session: str) -> list[Message]:
+        """What is shown of a session, oldest first."""
+        return self.feed.messages_of(session)
+
+    def changed_here(self, message: Message, how: How, content: str = "") -> None:
+        """A change that this chat has made itself: the server tells the other devices only."""
+        now = int(time.time() * 1000)
+        change = Changed(message.session_id, message.seq_id, message.pack_id, how, content, self.user, now)
+        if self._json:
+            self.feed.take(change)
         else:
-            print(f"imesh: {text}", file=sys.stderr)
+            self.feed.changed(change)
+
+    def _mark_read(self, session: str, seq_id: int) -> None:
+        self.client.ask(t.MSG_READ, s.MsgReaded(session_id=session, seq_id=seq_id))
+
+    def done(self, text: str) -> None:
+        """A command has done something that cannot be seen otherwise."""
+        self.screen.show(self.screen.dim(text))
+
+    def fail(self, text: str) -> None:
+        """A command could not be done."""
+        self._exit_code = self._exit_code if self.screen.interactive else FAILED
+        if self._json:
+            self.feed.tell("failed", error=text)
+        else:
+            self.feed.note(text)
 
     # ---- what is typed
 
-    def _line(self, line: str) -> bool:
-        """One line; False ends the chat."""
-        if not self.screen.interactive:
-            if line:
-                self._send(line, literal=bool(self.peer))
-            return True
-        line = line.strip()
-        if not line.startswith("/"):
-            if line:
-                self._send(line)
-            return True
-        if line.startswith("//"):
-            self._send(line[1:], literal=True)
-            return True
-        command, _, rest = line.partition(" ")
-        return self._command(command, rest.strip())
-
-    def _command(self, command: str, rest: str) -> bool:
-        if command in ("/quit", "/exit"):
-            return False
-        if command == "/to":
-            self._talk_with(rest)
-        elif command == "/history":
-            self._history(int(rest) if rest.isdecimal() else SHOWN)
-        elif command == "/sessions":
-            self._sessions()
-        elif command == "/help":
-            self.screen.show(HELP)
-        else:
-            self.screen.show(f"no command {command}; /help shows all")
-        return True
-
-    def _talk_with(self, name: str) -> None:
-        if not _is_name(name):
-            self.screen.show("say with whom: /to NAME")
+    def _line(self, line: str) -> None:
+        if self.screen.interactive:
+            line = line.strip()
+        if not line:
             return
-        self.peer = name
-        self._history(SHOWN)
+        if not self._commands:
+            self._send(line, literal=bool(self.peer))
+        elif line.startswith("//"):
+            self._send(line[1:], literal=True)
+        elif line.startswith("/"):
+            if not self.screen.interactive:
+                self._settle()
+            commands.run(self, line)
+        else:
+            self._send(line)
+
+    def _settle(self) -> None:
+        """In a pipe, a command follows the messages before it."""
+        while self.client.unacknowledged and not self._over.wait(POLL_SECONDS):
+            continue
+
+    def talk_with(self, name: str) -> None:
+        """Open a conversation. Raises `ValueError` for a name that is none."""
+        found = self.names.find(name)
+        if found is None:
+            raise ValueError(f"{name!r} is no user, and no group of yours is called so")
+        self._go_to(found)
+
+    def _go_to(self, peer: str) -> None:
+        self.peer = peer
+        self.feed.here = session_of(self.user, peer)
+        self.names.meet([peer])
+        if self.screen.interactive:
+            self.show_history(SHOWN)
+            self.feed.seen()
+
+    def left(self) -> None:
+        """The open conversation is none of ours any more."""
+        self.peer = self.feed.here = ""
+        self.names.refresh("groups")
 
     def _send(self, line: str, literal: bool = False) -> None:
         """`literal`: what begins with @ is text as well."""
         to, text = self.peer, line
         if line.startswith("@") and not literal:
-            to, _, text = line[1:].partition(" ")
-        if not text.strip() or not _is_name(to):
-            self._note("to whom? /to NAME, or @NAME text" if self.screen.interactive else f"to whom? {line}")
-            self._exit_code = self._exit_code if self.screen.interactive else FAILED
+            name, _, text = line[1:].partition(" ")
+            to = self.names.find(name) or ""
+        if not text.strip() or not to:
+            self.fail("to whom? /to NAME, or @NAME text" if self.screen.interactive else f"to whom? {line}")
             return
-        name = "you" if to == self.peer else f"you to {to}"
         key = object()
 
         def done(sent: Sent | None, error: Exception | None) -> None:
-            self._settled(key, sent, error, name, to, text)
+            self._settled(key, sent, error, to, text)
 
         if self.screen.interactive:
+            name = "you" if to == self.peer else f"you to {self.feed.text.name(to)}"
             self.screen.under_way(key, f"{name}: {self.screen.harmless(text)}")
         try:
-            self.client.send(to, text, wait=False, done=done)
+            self._offer(to, text, done)
         except ClientError as error:
             done(None, error)
 
-    def _settled(
-        self, key: object, sent: Sent | None, error: Exception | None, name: str, to: str, text: str
-    ) -> None:
+    def _offer(self, to: str, text: str, done: Done) -> None:
+        """Send; in a pipe, wait until there is room for it."""
+        while True:
+            try:
+                self.client.send(to, text, wait=False, done=done)
+                return
+            except OutboxFull:
+                if self.screen.interactive or self._over.wait(POLL_SECONDS):
+                    raise
+
+    def _settled(self, key: object, sent: Sent | None, error: Exception | None, to: str, text: str) -> None:
         if sent is None and not self.screen.interactive:
             self._exit_code = FAILED
-        if self._json:
-            if sent is not None:
-                self._tell(
-                    "sent", session=sent.session_id, seq=sent.seq_id, timestamp=sent.timestamp, to=to, content=text
-                )
-            else:
-                self._tell("failed", to=to, content=text, error=str(error))
-        elif sent is None:
-            reason = error.text if isinstance(error, Refused) else str(error)
-            line = f"not sent ({reason}): {self.screen.harmless(text)}"
+        if sent is not None:
+            mine = Message(
+                sent.session_id, sent.seq_id, 0, sent.timestamp, self.user, to, text, 1, COUNTER, sent.pack_id, "live"
+            )
+            self.feed.sent(mine, key)
+        elif self._json:
+            self.feed.tell("failed", to=to, content=text, error=str(error))
+        else:
+            why = reason(error) if error is not None else ""
+            line = f"not sent ({why}): {self.screen.harmless(text)}"
             if self.screen.interactive:
                 self.screen.settle(key, line)
             else:
-                self._note(line)
-        elif self.screen.interactive:
-            self.screen.settle(key, f"{self._line_of(sent.timestamp, name, text)} {self.screen.dim('✓')}")
-
-    def _history(self, count: int) -> set[tuple[str, int]]:
-        """Show the newest messages with the peer; which they were."""
-        if not self.peer:
-            self.screen.show("of whom? /to NAME")
-            return set()
-        try:
-            found = self.client.history(self.peer, count=min(max(count, 1), HISTORY_MAX))
-        except ClientError as error:
-            self._note(f"no history: {error}")
-            return set()
-        for message in reversed(found):
-            self.screen.show(self._spelled(message))
-        return {(message.session_id, message.seq_id) for message in found}
-
-    def _sessions(self, only_unread: bool = False) -> None:
-        try:
-            sessions = self.client.hot_sessions()
-        except ClientError as error:
-            self._note(f"no sessions: {error}")
-            return
-        for session in sessions:
-            if only_unread and not session.unread:
-                continue
-            members = single_members(session.session_id)
-            name = next((m for m in members if m != self.user), self.user) if members else session.session_id
-            unread = f" ({session.unread} unread)" if session.unread else ""
-            last = self._spelled(session.newest) if session.newest else ""
-            self.screen.show(f"{self.screen.colour(name)}{unread}  {last}")
-        if not sessions and not only_unread:
-            self._note("no conversations yet")
-
-
-def _is_name(name: str) -> bool:
-    return is_group_id(name) or is_user_id(name)
+                self.feed.note(line)

@@ -1,136 +1,62 @@
 """A terminal with a line being typed at the bottom and messages appearing above it; or a plain pipe.
 
-On a terminal, keys are read one by one and the bottom is redrawn after whatever is shown: what is still under way, and
-below it the line being typed. Wide characters (Chinese, emoji) count two columns. In a pipe, lines are read as they
-are and what is shown is printed. Reading waits in `select`, never in a read: under gevent, all else goes on meanwhile.
+On a terminal, keys are read one by one and the bottom is redrawn after whatever is shown: what is still under way, a
+status, and below it the line being typed. A line that was shown under a key can be changed where it stands. Wide
+characters (Chinese, emoji) count two columns. In a pipe, lines are read as they are and what is shown is printed.
+Reading waits in `select`, never in a read: under gevent, all else goes on meanwhile.
 """
 
 from __future__ import annotations
 
 import codecs
 import os
-import re
 import select
 import shutil
 import termios
 import threading
 import tty
-import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 from zlib import crc32
+
+from cli.editor import EOF, Editor, cut, rows, split_keys, width
 
 COLOURS = (31, 32, 33, 34, 35, 36)
 POLL_SECONDS = 0.2
 READ_BYTES = 65_536
 UNDER_WAY_SHOWN = 3
 """Lines under way that are shown at most."""
-ENTER, BACKSPACE, DELETE_WORD, DELETE_LINE, HOME, END, EOF = "\r\n", "\x7f\b", "\x17", "\x15", "\x01", "\x05", "\x04"
-KEYS = {
-    "A": "up", "B": "down", "C": "right", "D": "left", "H": "home", "F": "end",
-    "1~": "home", "7~": "home", "4~": "end", "8~": "end", "3~": "delete",
-}  # fmt: skip
-"""What terminals send after ESC [ or ESC O."""
-_KEY = re.compile(r"\x1b(?:[\[O]([0-9;?]*[@-~])|[^\[O])|([^\x1b])", re.DOTALL)
+REMEMBERED = 300
+"""Lines that can be changed where they stand, as long as they are on the terminal."""
 
 
-class Editor:
-    """The line being typed, without any terminal: keys in, text and cursor out."""
+class _Line:
+    """A line on the terminal."""
 
-    def __init__(self) -> None:
-        self.text = ""
-        self.cursor = 0
-        self._past: list[str] = []
-        self._at = 0
-        self._draft = ""  # what was being typed before looking at the past
+    __slots__ = ("key", "text")
 
-    def key(self, key: str) -> str | None:
-        """Take a key (a character, or the name of an escape sequence); the line when it was Enter."""
-        if key in ENTER:
-            line, self.text, self.cursor, self._draft = self.text, "", 0, ""
-            if line and self._past[-1:] != [line]:
-                self._past.append(line)
-            self._at = len(self._past)
-            return line
-        if key in BACKSPACE and self.cursor:
-            self._cut(self.cursor - 1)
-        elif key == DELETE_WORD:
-            before, space, _ = self.text[: self.cursor].rstrip().rpartition(" ")
-            self._cut(len(before + space))
-        elif key == DELETE_LINE:
-            self._cut(0)
-        elif key in (HOME, "home"):
-            self.cursor = 0
-        elif key in (END, "end"):
-            self.cursor = len(self.text)
-        elif key == "left":
-            self.cursor = max(0, self.cursor - 1)
-        elif key == "right":
-            self.cursor = min(len(self.text), self.cursor + 1)
-        elif key == "delete":
-            self.text = self.text[: self.cursor] + self.text[self.cursor + 1 :]
-        elif key in ("up", "down"):
-            self._recall(-1 if key == "up" else 1)
-        elif len(key) == 1 and (key.isprintable() or unicodedata.category(key) == "Cf"):
-            self.text = self.text[: self.cursor] + key + self.text[self.cursor :]
-            self.cursor += 1
-        return None
-
-    def _cut(self, start: int) -> None:
-        self.text = self.text[:start] + self.text[self.cursor :]
-        self.cursor = start
-
-    def _recall(self, step: int) -> None:
-        if self._at == len(self._past):
-            self._draft = self.text
-        self._at = min(max(self._at + step, 0), len(self._past))
-        self.text = self._past[self._at] if self._at < len(self._past) else self._draft
-        self.cursor = len(self.text)
-
-
-def width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
-    return sum(map(_columns, text))
-
-
-def _columns(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def cut(text: str, columns: int) -> str:
-    """As much of the beginning of a text as fits."""
-    for end, character in enumerate(text):
-        columns -= _columns(character)
-        if columns < 0:
-            return text[:end]
-    return text
-
-
-def split_keys(text: str) -> tuple[list[str], str]:
-    """Characters, and escape sequences as their names (unknown ones are left out); and an unfinished sequence."""
-    keys, at = [], 0
-    while (match := _KEY.match(text, at)) is not None:
-        at = match.end()
-        sequence, character = match.groups()
-        if character is not None:
-            keys.append(character)
-        elif sequence in KEYS:
-            keys.append(KEYS[sequence])
-    rest = text[at:]
-    return keys, rest if rest != "\x1b" else ""  # that one is the key Escape
+    def __init__(self, key: object, text: str) -> None:
+        self.key = key
+        self.text = text
 
 
 class Screen:
     """Where a chat is shown and typed. `interactive`: both ends are a terminal."""
 
-    def __init__(self, source: TextIO, target: TextIO, interactive: bool | None = None) -> None:
+    def __init__(
+        self, source: TextIO, target: TextIO, interactive: bool | None = None,
+        complete: Callable[[str], list[str]] = lambda before: [], typed: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """`complete`: see `Editor`; `typed` is called when the line being typed has become longer."""
         self.interactive = source.isatty() and target.isatty() if interactive is None else interactive
         self._source = source.fileno()
         self._target = target
         self._lock = threading.RLock()
-        self._editor = Editor()
+        self._editor = Editor(complete)
+        self._typed = typed
+        self._shown: deque[_Line] = deque(maxlen=REMEMBERED)
+        self._status = ""
         self._prompt: Callable[[], str] = lambda: ""
         self._typing = False
         self._under_way: dict[object, str] = {}
@@ -140,17 +66,49 @@ class Screen:
 
     # ---- showing
 
-    def show(self, text: str) -> None:
-        """A line above what is under way."""
+    def show(self, text: str, key: object = None) -> None:
+        """A line (or several) above what is under way. `key`: what it is known by when it changes."""
         with self._lock:
             try:
+                lines = text.split("\n")
+                self._shown.extend(_Line(key if len(lines) == 1 else None, line) for line in lines)
                 if self._typing:
-                    self._write(self._erasure() + text + "\r\n")
+                    self._write(self._erasure() + "".join(line + "\r\n" for line in lines))
                     self._draw()
                 else:
                     self._write(text + "\n")
             except BrokenPipeError:
                 self.interrupt()  # whoever read has gone
+
+    def change(self, key: object, text: str) -> bool:
+        """What stands in the line of that name now; False when it cannot be seen any more (or never was)."""
+        with self._lock:
+            if not self._typing:
+                return False
+            size = shutil.get_terminal_size()
+            below: list[_Line] = []
+            height = self._rows
+            for line in reversed(self._shown):
+                below.append(line)
+                height += rows(line.text, size.columns)
+                if height >= size.lines:
+                    return False
+                if key is not None and line.key == key:
+                    break
+            else:
+                return False
+            line.text = text
+            again = "".join(each.text + "\r\n" for each in reversed(below))
+            self._write(f"\x1b[{height}A\r\x1b[J" + again)
+            self._draw()
+            return True
+
+    def status(self, text: str) -> None:
+        """What is going on, dim above the line being typed; "" for nothing. On a terminal only."""
+        with self._lock:
+            if text != self._status:
+                self._status = text
+                self._redraw()
 
     def under_way(self, key: object, text: str) -> None:
         """A line that is shown at the bottom until `settle`. On a terminal only."""
@@ -158,11 +116,11 @@ class Screen:
             self._under_way[key] = text
             self._redraw()
 
-    def settle(self, key: object, text: str) -> None:
-        """What was under way is done: `text` stands among the other lines now."""
+    def settle(self, key: object, text: str, name: object = None) -> None:
+        """What was under way is done: `text` stands among the other lines now, known by `name`."""
         with self._lock:
             self._under_way.pop(key, None)
-            self.show(text)
+            self.show(text, name)
 
     def dim(self, text: str) -> str:
         return f"\x1b[2m{text}\x1b[0m" if self.interactive else text
@@ -184,6 +142,11 @@ class Screen:
         """What takes the bottom away."""
         return (f"\x1b[{self._rows}A" if self._rows else "") + "\r\x1b[J"
 
+    def refresh(self) -> None:
+        """The prompt may be another one now."""
+        with self._lock:
+            self._redraw()
+
     def _redraw(self) -> None:
         if self._typing:
             self._write(self._erasure())
@@ -192,11 +155,12 @@ class Screen:
     def _draw(self) -> None:
         """The bottom: what is under way, and the line being typed."""
         columns = shutil.get_terminal_size().columns
-        rows = [cut(f"… {text}", columns - 1) for text in list(self._under_way.values())[:UNDER_WAY_SHOWN]]
-        if len(self._under_way) > len(rows):
-            rows.append(cut(f"… and {len(self._under_way) - len(rows)} more", columns - 1))
-        self._rows = len(rows)
-        above = "".join(self.dim(row) + "\r\n" for row in rows)
+        above = [f"… {text}" for text in list(self._under_way.values())[:UNDER_WAY_SHOWN]]
+        if len(self._under_way) > len(above):
+            above.append(f"… and {len(self._under_way) - len(above)} more")
+        if self._status:
+            above.append(self._status)
+        self._rows = len(above)
         prompt, editor = cut(self._prompt(), columns // 2), self._editor
         room = max(2, columns - width(prompt) - 1)
         start = 0
@@ -204,7 +168,8 @@ class Screen:
             start += 1
         shown = cut(editor.text[start:], room)
         back = width(shown[editor.cursor - start :])
-        self._write(above + prompt + shown + (f"\x1b[{back}D" if back else ""))
+        bottom = "".join(self.dim(cut(text, columns - 1)) + "\r\n" for text in above)
+        self._write(bottom + prompt + shown + (f"\x1b[{back}D" if back else ""))
 
     # ---- typing
 
@@ -222,8 +187,11 @@ class Screen:
             with self._lock:
                 if key == EOF and not self._editor.text:
                     return
+                before = len(self._editor.text)
                 line = self._editor.key(key)
                 self._redraw()
+            if len(self._editor.text) > before:
+                self._typed()
             if line is not None:
                 yield line
                 with self._lock:

@@ -13,15 +13,17 @@ import ssl
 import threading
 import time
 import uuid
-from typing import Any
+import zlib
+from dataclasses import dataclass
 
+from client.dial import STEP_SECONDS, dial, wait
 from client.errors import ConnectionLost, LoginRefused
 from packs import structs as s
 from packs import table as t
-from packs.codec import Codec, decode_payload
+from packs.codec import MSGPACK, Codec, decode_payload, inflate
 from packs.connection import ClientConnection, Violation
 from packs.errors import PayloadError
-from packs.flags import ACK
+from packs.flags import ACK, COMPRESS_ZLIB
 from packs.frames import MAX_FRAME
 from packs.pack import Pack
 
@@ -29,63 +31,71 @@ CONNECT_SECONDS = 5.0
 LOGIN_SECONDS = 6.0
 SEND_SECONDS = 10.0
 """How long the server may take to read what is sent; then the connection is given up."""
-GOODBYE_SECONDS = 1.0
+GOODBYE_SECONDS = 0.6
 """How long the server may take to answer LOGOUT."""
 HEARTBEAT_SECONDS = 25.0
 """Between pings, when the server does not say."""
 RECV_BYTES = 65_536
+INFLATED_MAX = 16 << 20
+"""Bytes of a payload that the server compressed."""
 _BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-def parse_address(address: str) -> tuple[str, int]:
-    """"host:port" or "[v6]:port" taken apart. Raises `ValueError`."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise ValueError(f"{address!r} is no HOST:PORT")
-    return host.strip("[]"), int(port)
+@dataclass(frozen=True)
+class How:
+    """How to connect: what stays the same from connection to connection."""
+
+    codec: Codec
+    tls: ssl.SSLContext | None
+    login: s.LoginReq
+    compress: int = 0
+    """Payloads of at least so many bytes are compressed, 0 for none. With msgpack only."""
 
 
 class Connection:
     """Made by connecting and logging in. Raises `OSError`, `ConnectionLost` or `LoginRefused`.
 
-    `heartbeat` in seconds and `max_frame` in bytes are as the server says.
+    `heartbeat` in seconds and `max_frame` in bytes are as the server says. `closing` set means that the program wants
+    to end: then nothing waits any more, except for the answer to LOGOUT.
     """
 
-    def __init__(self, address: str, codec: Codec, tls: ssl.SSLContext | None, login: s.LoginReq) -> None:
+    def __init__(self, address: str, how: How, closing: threading.Event) -> None:
         self.address = address
         self.heartbeat = HEARTBEAT_SECONDS
         self.max_frame = MAX_FRAME
-        self._machine = ClientConnection(codec)
+        self._compress = how.compress if how.codec is MSGPACK else 0
+        self._closing = closing
+        self._machine = ClientConnection(how.codec)
         self._write_lock = threading.Lock()  # of whole frames
         self._tls_lock = threading.Lock()  # of single operations: a TLS session is not for two threads at once
-        self._tls = tls is not None
+        self._tls = how.tls is not None
         self._heard = self._pinged = time.monotonic()
         self._leave_by: float | None = None  # set by `log_out`
         self._logged_out = False
         self._early: list[Pack] = []  # came together with the answer to LOGIN
-        host, port = parse_address(address)
-        sock = socket.create_connection((host, port), CONNECT_SECONDS)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._sock: Any = tls.wrap_socket(sock, server_hostname=host) if tls is not None else sock
-            self._log_in(login)
-            self._sock.setblocking(False)
-        except BaseException:
-            getattr(self, "_sock", sock).close()
-            raise
+        self._sock = dial(address, how.tls, CONNECT_SECONDS, closing)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._sock, selectors.EVENT_READ)
+        try:
+            self._log_in(how.login)
+        except BaseException:
+            self.close()
+            raise
 
     def _log_in(self, login: s.LoginReq) -> None:
-        self._sock.settimeout(LOGIN_SECONDS)
-        self._sock.sendall(self._machine.request(t.LOGIN, login, str(uuid.uuid4())))
+        limit = time.monotonic() + LOGIN_SECONDS
+        self._send_all(self._machine.request(t.LOGIN, login, str(uuid.uuid4())))
         while True:
-            packs = self._take(self._sock.recv(RECV_BYTES))
+            packs = self.receive(STEP_SECONDS)
             for i, pack in enumerate(packs):
                 if pack.type == t.LOGIN and pack.flags & ACK:
                     self._logged_in(pack.payload)
                     self._early = packs[i + 1 :]
                     return
+            if self._closing.is_set():
+                raise ConnectionLost("the client is closed")
+            if time.monotonic() > limit:
+                raise TimeoutError("LOGIN is not answered")
 
     def _logged_in(self, payload: bytes) -> None:
         try:
@@ -106,11 +116,15 @@ class Connection:
 
     def send(self, pack_type: int, payload: bytes, pack_id: str, flags: int) -> None:
         """Send a request; a broken connection shows at the next `receive`."""
+        if self._compress and len(payload) >= self._compress:
+            small = zlib.compress(payload)
+            if len(small) < len(payload):
+                payload, flags = small, flags | COMPRESS_ZLIB
         frame = self._machine.request(pack_type, payload, pack_id, flags)
         with self._write_lock:
             try:
                 self._send_all(frame)
-            except (OSError, ValueError):
+            except (OSError, ValueError, ConnectionLost):
                 self._break()
 
     def _send_all(self, frame: bytes) -> None:
@@ -127,13 +141,7 @@ class Connection:
                 event = selectors.EVENT_WRITE
             rest = rest[sent:]
             if not sent:
-                self._wait(event, limit)
-
-    def _wait(self, event: int, limit: float) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._sock, event)
-            if not selector.select(max(0.0, limit - time.monotonic())):
-                raise TimeoutError("the server does not read")
+                wait(self._sock, event, limit, self._closing)
 
     def _break(self) -> None:
         try:
@@ -169,8 +177,12 @@ class Connection:
         self._heard = time.monotonic()
         try:
             packs = self._machine.receive(data)
+            for pack in packs:
+                pack.flags, pack.payload = inflate(pack.flags, pack.payload, INFLATED_MAX)
         except Violation as error:
             raise ConnectionLost(f"the server broke the protocol: {error}") from None
+        except PayloadError as error:
+            raise ConnectionLost(f"the server sent what cannot be inflated: {error}") from None
         if self._leave_by is not None and any(pack.type == t.LOGOUT and pack.flags & ACK for pack in packs):
             self._logged_out = True
         return packs

@@ -5,6 +5,7 @@
       LoginRefused      the server does not let this user in: code and text
       Refused           a request was answered with an error code: it did not happen
       NotAnswered       no answer in time: it may have happened
+      OutboxFull        more messages wait for their acknowledgement than the client keeps: send slower
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ class ConnectionLost(ClientError):
 
 class NotAnswered(ClientError):
     """No answer in time; the outcome is unknown."""
+
+
+class OutboxFull(ClientError):
+    """The message was not taken: too many wait for their acknowledgement."""
 
 
 class Refused(ClientError):

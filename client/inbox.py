@@ -3,6 +3,9 @@
 A message whose `prev` is above what is there contiguously waits while the missing ones are pulled from history. Numbers
 of messages that this connection sent itself come from their acks, so they leave no gap. When history cannot be had for
 long, what waits is let through; the gap stays, and what is missing is delivered late rather than never.
+
+A control (a message was revoked, edited or deleted) of a message that was delivered is passed on; to one that waits it
+is applied; one of a message that has not come yet is kept for a while and applied when that comes.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from client.controls import Controls
+from client.events import Changed, Message
 from packs.ids import is_group_id
 
 GAP_SECONDS = 0.05
@@ -23,30 +28,14 @@ LET_THROUGH_MAX = 10_000
 UNKNOWN = -1
 
 
-@dataclass(frozen=True)
-class Message:
-    """A received message. `via` is "live" or "history"."""
-
-    session_id: str
-    seq_id: int
-    prev_seq_id: int
-    timestamp: int
-    sender: str
-    to: str
-    content: str
-    content_type: int
-    flags: int
-    pack_id: str
-    via: str
-
-
 class Step(NamedTuple):
     """One step forward in a session: a message to deliver, or none if it is ours; and up to where all is there now
-    (None: a gap below it remains)."""
+    (None: a gap below it remains). Or a change of a message that was delivered before."""
 
     session: str
     message: Message | None
     position: int | None
+    change: Changed | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +79,7 @@ class Inbox:
         self._sessions: dict[str, _Session] = {}
         self._gaps: dict[str, _Session] = {}  # those in which something waits
         self._ready: list[Step] = []
+        self._controls = Controls()
 
     def restore(self, session: str, position: int) -> None:
         """What a former run had received of a session."""
@@ -107,6 +97,32 @@ class Inbox:
     def own(self, session: str, seq: int, prev: int, time: float) -> None:
         """An acknowledged message of ours: it closes the chain and is not delivered."""
         self._insert(session, seq, prev, _OWN, time)
+
+    def control(self, change: Changed, time: float, *, quiet: bool = False) -> None:
+        """A control, which may have come before. `quiet`: what was delivered is as it is after it already."""
+        if not self._controls.is_new(change):
+            return
+        session, seq = change.session_id, change.seq_id
+        state = self._sessions.get(session)
+        if state is None or seq > state.position:
+            prev, known = state.waiting.get(seq, (0, None)) if state is not None else (0, None)
+            if known is None:
+                self._controls.keep(change, time)
+                return
+            if state is not None and isinstance(known, Message):
+                state.waiting[seq] = (prev, change.applied_to(known) or _OWN)
+                return
+        if not quiet:
+            self._ready.append(Step(session, None, None, change))
+
+    def _changed(self, session: str, seq: int, message: Message | _Own, time: float) -> Message | _Own:
+        """A message that has come now, as the controls that waited for it leave it."""
+        for change in self._controls.take(session, seq, time):
+            if isinstance(message, Message):
+                message = change.applied_to(message) or _OWN
+            else:
+                self._ready.append(Step(session, None, None, change))
+        return message
 
     def hot(self, session: str, newest: int, read: int, time: float) -> None:
         """A session of the recent ones: what is newer than we have is to be fetched."""
@@ -149,6 +165,7 @@ class Inbox:
             return
         known = state.waiting.get(seq)
         if known is None or known[1] is None:
+            message = self._changed(session, seq, message, time)
             if state.let_through and isinstance(message, Message):
                 self._ready.append(Step(session, message, None))
                 message = _OWN
@@ -206,7 +223,8 @@ class Inbox:
         state.pulling = False
         for message in messages:
             if message.seq_id > state.position and state.waiting.get(message.seq_id, (0, None))[1] is None:
-                state.waiting[message.seq_id] = (0, _OWN if message.pack_id in own else message)
+                found = _OWN if message.pack_id in own else message
+                state.waiting[message.seq_id] = (0, self._changed(pull.session, message.seq_id, found, time))
         for seq in state.waiting:
             if seq <= pull.top:
                 state.waiting[seq] = (0, state.waiting[seq][1])

@@ -2,7 +2,8 @@
 
 At most `window` messages of a session are under way at once. When the connection is lost, or one is answered with an
 unknown outcome, the session goes back to its oldest unacknowledged message and sends again from there, with the same
-packIds and DUP, so that order holds and nothing is stored twice.
+packIds and DUP, so that order holds and nothing is stored twice. The box is bounded in messages and in bytes: over that
+`check_room` raises `OutboxFull`: whoever sends has to wait.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from client.errors import OutboxFull
+
+OUTBOX = 10_000
+"""Messages that may wait for their acknowledgement at most, unless told otherwise."""
+OUTBOX_BYTES = 64 << 20
+"""Bytes of their payloads."""
 RETRY_SECONDS = 0.2
 RETRY_SECONDS_MAX = 5.0
 """Pause after an unknown outcome, doubled each time, with full jitter."""
@@ -43,8 +50,10 @@ class _Queue:
 class Outbox:
     """All messages that are not acknowledged."""
 
-    def __init__(self, window: int = 16, seed: int | None = None) -> None:
+    def __init__(self, window: int = 16, seed: int | None = None, limit: int = OUTBOX) -> None:
         self.window = window
+        self.limit = limit
+        self._bytes = 0
         self._queues: dict[str, _Queue] = {}
         self._by_id: dict[str, Outgoing] = {}
         self._random = random.Random(seed)
@@ -55,7 +64,14 @@ class Outbox:
     def __iter__(self) -> Iterator[Outgoing]:
         return iter(list(self._by_id.values()))
 
+    def check_room(self) -> None:
+        """Raise `OutboxFull` when no more may be added."""
+        if len(self._by_id) >= self.limit or self._bytes >= OUTBOX_BYTES:
+            raise OutboxFull(f"{len(self._by_id)} messages wait for their acknowledgement already")
+
     def add(self, message: Outgoing) -> None:
+        """Taken whether or not there is room: `check_room` is for what is new, not for what a former run left."""
+        self._bytes += len(message.payload)
         self._by_id[message.pack_id] = message
         self._queues.setdefault(message.session, _Queue()).waiting.append(message)
 
@@ -75,6 +91,7 @@ class Outbox:
         """Remove a message whose fate is known."""
         message = self._by_id.pop(pack_id, None)
         if message is not None:
+            self._bytes -= len(message.payload)
             queue = self._queues[message.session]
             queue.waiting.remove(message)
             queue.failures = 0

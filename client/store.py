@@ -1,24 +1,34 @@
-"""What a client keeps between runs: the cursor of recent sessions, positions, and messages not yet acknowledged."""
+"""What a client keeps between runs: cursors, positions, and messages not yet acknowledged."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Unsent = tuple[str, int, str, bytes, int]
 """(packId, pack type, session, payload, flags)."""
 
 
+HOT, PRIORITY = "", "priority"
+"""Names of cursors: of the recent sessions, and of the high-priority queue. No session is called so."""
+
+
+class Kept(NamedTuple):
+    """What a former run has left: cursors by name, positions by session, unacknowledged messages in order."""
+
+    cursors: dict[str, int]
+    positions: dict[str, int]
+    unsent: list[Unsent]
+
+
 class Store(Protocol):
     """Where it is kept. Called under the client's lock, from any of its threads."""
 
-    def load(self) -> tuple[int, dict[str, int], list[Unsent]]:
-        """The cursor, positions by session, unacknowledged messages in order."""
-        ...
+    def load(self) -> Kept: ...
 
-    def cursor(self, value: int) -> None: ...
+    def cursor(self, name: str, value: int) -> None: ...
 
     def position(self, session: str, value: int) -> None: ...
 
@@ -30,10 +40,10 @@ class Store(Protocol):
 class MemoryStore:
     """Nothing survives the process; a client object that connects again goes on where it was."""
 
-    def load(self) -> tuple[int, dict[str, int], list[Unsent]]:
-        return 0, {}, []
+    def load(self) -> Kept:
+        return Kept({}, {}, [])
 
-    def cursor(self, value: int) -> None:
+    def cursor(self, name: str, value: int) -> None:
         """Nothing to keep."""
 
     def position(self, session: str, value: int) -> None:
@@ -60,14 +70,15 @@ class FileStore:
             " payload BLOB, flags INTEGER)"
         )
 
-    def load(self) -> tuple[int, dict[str, int], list[Unsent]]:
+    def load(self) -> Kept:
         with self._lock:
             positions = dict(self._db.execute("SELECT session, value FROM positions"))
             unsent = list(self._db.execute("SELECT pack_id, type, session, payload, flags FROM unsent ORDER BY n"))
-        return positions.pop("", 0), positions, unsent
+        cursors = {name: positions.pop(name) for name in (HOT, PRIORITY) if name in positions}
+        return Kept(cursors, positions, unsent)
 
-    def cursor(self, value: int) -> None:
-        self.position("", value)
+    def cursor(self, name: str, value: int) -> None:
+        self.position(name, value)
 
     def position(self, session: str, value: int) -> None:
         with self._lock:

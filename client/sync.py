@@ -1,14 +1,20 @@
-"""Being up to date: which sessions have news, and pages of history for what is missing. Runs on the reader's thread."""
+"""Being up to date: which sessions have news, pages of history for what is missing, and what must not be missed.
+
+Runs on the reader's thread.
+"""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from client.errors import Refused
-from client.inbox import Inbox, Message, Pull
-from client.requests import Done
+from client.events import HOW, Changed, Message, Missed
+from client.inbox import Inbox, Pull
+from client.requests import OUTCOME_UNKNOWN, Done
+from client.store import HOT, PRIORITY
 from packs import structs as s
 from packs import table as t
 from packs.codec import decode_payload
@@ -17,68 +23,119 @@ from packs.pack import Pack
 
 PAGE = 200
 """Messages of one page; the server gives no more."""
+CATCH_UP = 10_000
+"""Messages of one session that are fetched for a gap at most; older ones are left in the history (`Missed` says so)."""
 RETRY_SECONDS, RETRY_SECONDS_MAX = 0.5, 10.0
 """Pause after a failed sync, doubled each time, with full jitter."""
-OUTCOME_UNKNOWN = frozenset((Code.UNAVAILABLE, Code.REFUSED, Code.EXCEPTION))
-"""After these codes a request is to be made again; every other one is final."""
+
+
+class Ask(Protocol):
+    """`Requests.ask`."""
+
+    def __call__(self, pack_type: int, payload: s.Payload | None, done: Done) -> None: ...
 
 
 class Sync:
-    """Feeds an inbox."""
+    """Feeds an inbox. `cursors`: of a former run, 0 for none."""
 
     def __init__(
-        self, inbox: Inbox, cursor: int, ask: Callable[[int, s.Payload, Done], None], unsent: Callable[[], set[str]]
-    ) -> None:
-        """`cursor`: of a former run, 0 for none. `unsent`: packIds of our messages whose ack is still to come."""
-        self.cursor = cursor
+        self, inbox: Inbox, cursors: dict[str, int], ask: Ask, unsent: Callable[[], set[str]],
+        tell: Callable[[Missed], None],
+    ) -> None:  # fmt: skip
+        """`unsent`: packIds of our messages whose ack is still to come."""
+        self.cursors = {HOT: cursors.get(HOT, 0), PRIORITY: cursors.get(PRIORITY, 0)}
         self.tried = False  # whether any sync has come to its end, good or bad
         self._inbox = inbox
         self._ask = ask
         self._unsent = unsent
-        self._due: float | None = None
-        self._under_way = False
-        self._failures = 0
+        self._tell = tell
+        self._queues = [_Asking(self._ask_for_sessions), _Asking(self._ask_for_priority)]
+        # Who never was here reads everything as it is now: changes of former days are news to nobody.
+        self._quiet = not cursors
         self._random = random.Random()
 
     def begin(self, now: float) -> None:
         """There may be news: a new connection, or the server says so."""
-        self._due = now
+        for queue in self._queues:
+            queue.due = now
 
     def tick(self, now: float) -> None:
         """Ask what is due to be asked."""
-        if self._due is not None and now >= self._due and not self._under_way:
-            self._ask_for_sessions()
+        for queue in self._queues:
+            if queue.due is not None and now >= queue.due and not queue.under_way:
+                queue.due = None
+                queue.under_way = True
+                queue.ask(queue)
         for pull in self._inbox.pulls(now):
             self._page(pull, pull.top, [])
 
-    def _ask_for_sessions(self) -> None:
+    def _failed(self, queue: _Asking) -> None:
+        queue.under_way = False
+        queue.failures += 1
+        limit = min(RETRY_SECONDS * 2**queue.failures, RETRY_SECONDS_MAX)
+        queue.due = time.monotonic() + self._random.uniform(RETRY_SECONDS / 2, limit)
+
+    @staticmethod
+    def _succeeded(queue: _Asking) -> None:
+        queue.under_way = False
+        queue.failures = 0
+
+    # ---- recent sessions
+
+    def _ask_for_sessions(self, queue: _Asking) -> None:
         def done(response: s.HotSessionResp, error: Exception | None) -> None:
-            self._under_way = False
-            now = time.monotonic()
             if error is not None:
                 self.tried = True
-                self._failures += 1
-                limit = min(RETRY_SECONDS * 2**self._failures, RETRY_SECONDS_MAX)
-                self._due = now + self._random.uniform(RETRY_SECONDS / 2, limit)
-                return
-            self._failures = 0
-            self._sessions(response, now)
+                self._failed(queue)
+            else:
+                self._sessions(response, queue)
 
-        self._due = None
-        self._under_way = True
-        self._ask(t.HOTSESSION_SYNC, s.HotSessionReq(timestamp=self.cursor), done)
+        self._ask(t.HOTSESSION_SYNC, s.HotSessionReq(timestamp=self.cursors[HOT]), done)
 
-    def _sessions(self, response: s.HotSessionResp, now: float) -> None:
+    def _sessions(self, response: s.HotSessionResp, queue: _Asking) -> None:
+        now = time.monotonic()
         for item in response.sessions:
             if item.last_msgs:
                 newest = message_of(item.last_msgs[0], "history").seq_id
                 self._inbox.hot(item.session_id, newest, item.read_seq_id, now)
-        self.cursor = response.timestamp
+        self.cursors[HOT] = response.timestamp
         if response.error_code.code == Code.HOT_SESSION_MORE:
-            self._ask_for_sessions()
+            self._ask_for_sessions(queue)
+            return
+        self._succeeded(queue)
+        self._inbox.synced(now)
+        self.tried = True
+
+    # ---- what must not be missed
+
+    def _ask_for_priority(self, queue: _Asking) -> None:
+        def done(response: s.MsgHighPrioritySyncResp, error: Exception | None) -> None:
+            if isinstance(error, Refused) and error.code not in OUTCOME_UNKNOWN:
+                self._succeeded(queue)  # a server without it
+            elif error is not None:
+                self._failed(queue)
+            else:
+                self._priorities(response, queue)
+
+        cursor = self.cursors[PRIORITY]
+        self._ask(t.HIGH_PRIOR_MSG_SYNC, s.MsgHighPrioritySyncReq(seq_id=cursor, count=PAGE), done)
+
+    def _priorities(self, response: s.MsgHighPrioritySyncResp, queue: _Asking) -> None:
+        now = time.monotonic()
+        for pack in response.msgs:
+            if pack.type != t.MSG_CTRL:
+                self._inbox.offer(message_of(pack, "history"), now)
+            elif (change := change_of(pack)) is not None:
+                self._inbox.control(change, now, quiet=self._quiet)
+        more = len(response.msgs) >= PAGE and response.last_seq_id > self.cursors[PRIORITY]
+        self.cursors[PRIORITY] = response.last_seq_id
+        if more:
+            self._ask_for_priority(queue)
         else:
-            self._inbox.synced(now)
-            self.tried = True
+            self._succeeded(queue)
+            self._quiet = False
+
+    # ---- gaps
 
     def _page(self, pull: Pull, top: int, so_far: list[Message]) -> None:
         """Fetch pages from `top` down to the floor of `pull`."""
@@ -94,11 +151,23 @@ class Sync:
             page = [message_of(pack, "history") for pack in response.msgs]
             so_far.extend(m for m in page if m.seq_id > pull.floor)
             if page and page[-1].seq_id > pull.floor and page[-1].prev_seq_id > pull.floor:
-                self._page(pull, page[-1].seq_id - 1, so_far)
-                return
+                if len(so_far) < CATCH_UP:
+                    self._page(pull, page[-1].seq_id - 1, so_far)
+                    return
+                self._tell(Missed(0, pull.session, so_far[-1].seq_id))
             self._inbox.page(pull, so_far, self._unsent(), now)
 
         self._ask(t.HISTORY_MSG_PULL, s.HistoryMsgPullReq(session_id=pull.session, seq_id=top, count=PAGE), done)
+
+
+class _Asking:
+    """One thing that is asked for from time to time."""
+
+    def __init__(self, ask: Callable[[_Asking], None]) -> None:
+        self.ask = ask
+        self.due: float | None = None
+        self.under_way = False
+        self.failures = 0
 
 
 def message_of(pack: Pack, via: str) -> Message:
@@ -106,5 +175,14 @@ def message_of(pack: Pack, via: str) -> Message:
     m = decode_payload(s.MsgReq, pack.payload)
     return Message(
         m.session_id, m.seq_id, m.prev_seq_id, m.timestamp, m.sender, m.to, m.content, m.content_type, pack.flags,
-        pack.pack_id, via,
+        pack.pack_id, via, tuple(m.mentions),
     )  # fmt: skip
+
+
+def change_of(pack: Pack) -> Changed | None:
+    """A control pack as the program gets it; None for a command that we do not know. Raises `PayloadError`."""
+    c = decode_payload(s.MsgControl, pack.payload)
+    how = HOW.get(c.command)
+    if how is None:
+        return None
+    return Changed(c.session_id, c.seq_id, c.pack_id, how, c.content, c.operator_id, c.timestamp, pack.pack_id)

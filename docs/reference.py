@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from mesh.topology import Group, Host, MeshSettings  # noqa: E402
 from nodes.auth import AuthSettings  # noqa: E402
 from nodes.chat import ChatSettings  # noqa: E402
+from nodes.group import GroupSettings  # noqa: E402
 from nodes.settings import BrokerSettings  # noqa: E402
 from packs.codes import DESCRIPTIONS, Code  # noqa: E402
 from packs.table import TABLE  # noqa: E402
@@ -37,6 +38,7 @@ SETTINGS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "process": ("[process.GROUP]", Group),
     "broker": ("[node.broker]", BrokerSettings),
     "chat": ("[node.chat]", ChatSettings),
+    "group": ("[node.group]", GroupSettings),
     "auth": ("[auth]", AuthSettings),
     "store": ("[store]", StoreSettings),
 }

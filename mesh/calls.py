@@ -95,6 +95,7 @@ class Calls:
         self._buckets: dict[int, list[int]] = {}
         self._swept = int(now() / BUCKET)
         self._next_id = 0
+        self._noted = 0  # calls up to this id have a bucket
         self._budget = BUDGET_MAX
 
     def service(self, name: str) -> Service:
@@ -136,14 +137,7 @@ class Calls:
             return
         self._next_id = call_id = self._next_id + 1
         entry = self.services.get(service) or self.service(service)
-        call = Pending(call_id, entry, method, args, done, deadline)
-        self._pending[call_id] = call
-        bucket = int(deadline / BUCKET) + 1
-        ids = self._buckets.get(bucket)
-        if ids is None:
-            self._buckets[bucket] = [call_id]
-        else:
-            ids.append(call_id)
+        call = self._pending[call_id] = Pending(call_id, entry, method, args, done, deadline)
         if self._budget < BUDGET_MAX:
             self._budget += BUDGET_PER_CALL
         if method.lane_of is not None:
@@ -249,16 +243,22 @@ class Calls:
 
     def _answered(self, call_id: int) -> Pending | None:
         """The call that an answer is for; its instance is well. None when it has had its outcome already."""
-        call = self._take(call_id)
+        call = self._pending.pop(call_id, None)
         if call is None:
             self.stats.counts["drops.answers.late"] += 1
-        elif call.instance is not None and call.instance.troubled and call.instance.succeeded():
-            call.service.pool.changed()
+            return None
+        instance = call.instance
+        if instance is not None:
+            instance.outstanding -= 1
+            if instance.troubled and instance.succeeded():
+                call.service.pool.changed()
         return call
 
     def refused(self, call_ids: list[int], instances: list[Instance]) -> None:
         """The link to `instances` could not take these calls: they surely did not run, so another instance may."""
         time = now()
+        for service in self.services.values():
+            service.pool.changed()
         for call_id in call_ids:
             call = self._pending.get(call_id)
             if call is None or call.instance not in instances:
@@ -290,6 +290,7 @@ class Calls:
         """Fail what is past its deadline. To be called every `BUCKET` seconds."""
         time = now()
         current = int(time / BUCKET)
+        self._note_deadlines()
         for bucket in range(self._swept, current + 1):
             for call_id in self._buckets.pop(bucket, ()):
                 call = self._take(call_id)
@@ -306,6 +307,15 @@ class Calls:
                 else:
                     self._fail(call, Unreachable(f"{name}: {where}"))
         self._swept = current + 1
+
+    def _note_deadlines(self) -> None:
+        """Put the calls of since the last sweep into buckets: most are answered before they need one."""
+        for call_id in reversed(self._pending):
+            if call_id <= self._noted:
+                break
+            bucket = int(self._pending[call_id].deadline / BUCKET) + 1
+            self._buckets.setdefault(bucket, []).append(call_id)
+        self._noted = self._next_id
 
     # ---- instances come and go
 

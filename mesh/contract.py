@@ -190,18 +190,17 @@ class Caller(Protocol):
 class BoundMethod:
     """`self.history.page`: calling it blocks the greenlet; `start(...)` takes a completion instead."""
 
-    __slots__ = ("caller", "method", "service")
+    __slots__ = ("_call", "caller", "method", "service")
 
     def __init__(self, caller: Caller, service: str, method: Method) -> None:
         self.caller = caller
+        self._call: Callable[..., Any] = caller.cast if method.options.oneway else caller.blocking
         self.service = service
         self.method = method
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         bound = self.method.bind(args, kwargs)
-        if self.method.options.oneway:
-            return self.caller.cast(self.service, self.method, bound)
-        return self.caller.blocking(self.service, self.method, bound)
+        return self._call(self.service, self.method, bound)
 
     def __repr__(self) -> str:
         return f"<{self.service}.{self.method.name}>"

@@ -19,8 +19,9 @@ from mesh.loop import Tick, now
 from mesh.wire import CAST, ERROR, HELLO, PING_MESSAGE, PONG, REQUEST, RESULT, encode, join, split
 
 FLUSH_FIRST, FLUSH_MOST = 32, 128
-"""Calls of one turn after which the first of them leave, so that the peer works while we go on; doubled until the most.
-Without it both sides take turns: 64 or 1000 callers make 1.2 to 1.5 times the calls per second for 0.2 µs more each."""
+"""Calls of one turn that leave together before its end, so that the peer works while we go on: a quarter of those that
+have left in this turn already, between these two. Without it both sides take turns: 64 or 1000 callers make 1.3 to 1.6
+times the calls per second for 0.2 µs more each."""
 
 Hello = tuple[int, str, str, int, str, dict[str, int]]
 """A HELLO item: kind, process, start, version, state, fingerprints of the methods it serves."""
@@ -47,7 +48,7 @@ class Peer:
         self._lost_after = lost_after
         self._heard = 0.0
         self._out: list[bytes] = []
-        self._flush_at = FLUSH_FIRST
+        self._flush_at, self._flushed = FLUSH_FIRST, 0  # when calls leave early in this turn, and how many did
         self._ids: list[int] = []  # call ids beside _out; 0 for what is no call
         self._tick = Tick(self._flush)
         identity = IDENTITY_PREFIX + f"{me[0]}#{me[1]}".encode()
@@ -64,7 +65,8 @@ class Peer:
         self._ids.append(call.id)
         self._tick.arm()
         if len(self._out) >= self._flush_at:
-            self._flush_at = min(2 * self._flush_at, FLUSH_MOST)
+            self._flushed += len(self._out)
+            self._flush_at = min(max(FLUSH_FIRST, self._flushed // 4), FLUSH_MOST)
             self._send()
 
     def cast(self, service: str, method: Method, args: tuple[Any, ...]) -> None:
@@ -73,7 +75,7 @@ class Peer:
         self._tick.arm()
 
     def _flush(self) -> None:
-        self._flush_at = FLUSH_FIRST
+        self._flush_at, self._flushed = FLUSH_FIRST, 0
         if self._send():
             self._dealer.check()
         else:
@@ -140,17 +142,19 @@ class Peer:
     def _receive(self, message: bytes) -> None:
         self._heard = now()
         try:
+            resolve = self._calls.resolve
             for item in split(message):
-                self._handle(item)
+                if item[0] == RESULT:
+                    resolve(item[1], item[2], encoded=True)
+                else:
+                    self._handle(item)
         except WireError as error:
             self._calls.stats.counts["drops.link.undecodable"] += 1
             self._log.limited("wire" + self.process, 60, "bad message", peer=self.process, error=error)
 
     def _handle(self, item: Any) -> None:
         kind = item[0]
-        if kind == RESULT:
-            self._calls.resolve(item[1], item[2], encoded=True)
-        elif kind == ERROR:
+        if kind == ERROR:
             self._calls.reject(*item[1:])
         elif kind == PONG:
             self._set_state(item[1])

@@ -3,7 +3,8 @@ its routing key.
 
 The way of a request: `Client.received` -> `_request` -> the owner node by the table of pack types (messages in lanes,
 so that those of one connection to one session keep their order) -> `_answered` -> one response, always.
-The way of a publication: `_publication` -> every connection of the user in this process, encoded once per codec.
+The way of a publication: `_publication` -> every connection of the user in this process, encoded once per codec; to a
+group: `_group_publication` -> `Memberships` -> every connection of its members.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ import gevent
 
 from mesh.contract import BoundMethod, methods_of
 from mesh.errors import CallError, ConfigError, Overloaded, RemoteError
-from mesh.loop import Every, now
+from mesh.loop import Every, now, wait_for
 from mesh.node import Node
 from mesh.streams import Streams
 from mesh.topology import Topology
 from nodes import publications
 from nodes.auth import AuthSettings
 from nodes.client import Client
-from nodes.contracts import Packs, Request, User
+from nodes.contracts import Groups, Packs, Request, User
 from nodes.login import Logins
+from nodes.memberships import BrokerSide, Memberships
 from nodes.settings import BrokerSettings, is_loopback, parse_listen
 from packs.codec import JSON, MSGPACK, encode_error, encode_payload
 from packs.codes import Code
@@ -59,12 +61,14 @@ class BrokerNode(Node):
     sections = {"auth": AuthSettings}
     subscribes = True
     user: User
+    group: Groups | None
 
     def start(self) -> None:
         settings: BrokerSettings = self.settings
         self.streams = Streams(settings.write_buffer, settings.max_connections)
         self.online: dict[str, list[Client]] = {}  # user -> logged-in connections
         self.logins = Logins(self)
+        self.memberships = Memberships(BrokerSide(self))
         self._owners = self._find_owners()
         self.max_payload: int = self._max_payload()
         self._auth_mode = self.section("auth").mode
@@ -74,9 +78,11 @@ class BrokerNode(Node):
         self._resync_share = 0
         self._timers = [Every(SWEEP_SECONDS, self._sweep), Every(RESYNC_STEP, self._resync_some)]
         self.process.fanout.listen(publications.USER, self._publication)
+        self.process.fanout.listen(publications.GROUP, self._group_publication)
         self.process.fanout.on_link_event(self._publications_lost)
         self.stats.gauge("connections", lambda: len(self.streams.open))
         self.stats.gauge("users", lambda: len(self.online))
+        self.stats.gauge("groups", lambda: self.memberships.groups)
         self.stats.gauge("slow_readers", lambda: self.streams.slow_readers)
         self.stats.gauge("refused_connections", lambda: self.streams.refused)
 
@@ -102,10 +108,12 @@ class BrokerNode(Node):
     def _max_payload(self) -> int:
         """What LOGIN tells clients of the largest message, 0 where nobody takes any."""
         topology = self.process.topology
-        return topology.settings("chat").max_payload if topology.instances("chat") else 0
+        return min((topology.settings(k).max_payload for k in ("chat", "group") if topology.instances(k)), default=0)
 
     def serve(self) -> None:
         settings: BrokerSettings = self.settings
+        fanout = self.process.fanout
+        wait_for(lambda done: fanout.subscribe([publications.EVERYWHERE], lambda whole: done(None, None)))
         listen = parse_listen(settings.listen)
         host, port = self.streams.listen(listen, self._connected)
         self._endpoints["tcp"] = f"{host}:{port}"
@@ -306,6 +314,17 @@ class BrokerNode(Node):
                 self._deliver(self.online.get(user, ()), skip=item[1], body=item[2])
             elif item[0] == publications.KICK:
                 self.logins.kick_out(user, device_type=item[1], number=item[2])
+            elif item[0] == publications.JOINED:
+                self.memberships.joined(user, *item[1:])
+
+    def _group_publication(self, group: str, items: list[Any]) -> None:
+        if publications.GROUP + group != publications.EVERYWHERE:
+            self.memberships.published(group, items)
+            return
+        for _, users, theirs in items:
+            for user in users:
+                if self.memberships.holds(user):
+                    self._publication(user, theirs)
 
     def _deliver(self, clients: Sequence[Client], skip: str, body: bytes) -> None:
         packed: bytes | None = None
@@ -342,6 +361,7 @@ class BrokerNode(Node):
         self._resync_queue += [c for clients in self.online.values() for c in clients if id(c) not in queued]
         self._resync_share = int(len(self._resync_queue) * RESYNC_STEP / RESYNC_SECONDS) + 1
         self.logins.recheck()
+        self.memberships.reread()
 
     def _resync_some(self) -> None:
         for _ in range(min(self._resync_share, len(self._resync_queue))):
@@ -366,4 +386,5 @@ class BrokerNode(Node):
     def stop(self) -> None:
         for timer in self._timers:
             timer.stop()
+        self.memberships.close()
         self.streams.close()

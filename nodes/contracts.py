@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from mesh.contract import call, contract
+from store.groups import Membership, Presence
 
 ANSWER_SECONDS = 4.5
 """How long a broker waits for a node; a client is answered within 5 s in any case."""
@@ -91,4 +92,29 @@ class User(Protocol):
     @call(timeout=ANSWER_SECONDS, idempotent=True)
     def token(self, user: str, seconds: int) -> str:
         """A token with which `user` may log in for `seconds`."""
+        ...
+
+
+@contract
+class Groups(Protocol):
+    """Who is in which group."""
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True, key="group")
+    def members(self, group: str) -> tuple[str, ...]:
+        """All members. Raises `AppError` 35 when there is no such group."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True, key="group")
+    def is_member(self, group: str, user: str) -> bool:
+        """Whether `user` is in the group; False when there is no such group."""
+        ...
+
+    @call(timeout=2.0, idempotent=True, key="group")
+    def present(self, group: str, users: tuple[str, ...]) -> Presence:
+        """Who of `users` is in the group."""
+        ...
+
+    @call(timeout=2.0, idempotent=True)
+    def groups_of(self, users: tuple[str, ...]) -> tuple[tuple[Membership, ...], ...]:
+        """The groups of each user. Logins wait for it, so not for long."""
         ...

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mesh.loop import Later
 from nodes import hot
 from nodes.packs import Item, PackNode, handles
 from nodes.reading import may_read, pack_of
 from packs.codec import MSGPACK
 from packs.codes import Code, describe
-from packs.ids import canonical_session
+from packs.ids import canonical_session, is_group_id
 from packs.pack import Pack
 from packs.structs import (
     SUCCESS,
@@ -22,7 +23,8 @@ from packs.structs import (
 )
 from packs.table import HIGH_PRIOR_MSG_SYNC, HISTORY_MSG_PULL, HOTSESSION_SYNC
 from store.entries import Entry
-from store.sessions import Overview
+from store.recent import Recent
+from store.sessions import TOUCH_SECONDS, Overview
 
 HOT_SESSIONS = 100
 """Sessions in one answer to 19."""
@@ -33,6 +35,9 @@ PAGE_BYTES = 100_000
 """Payload bytes in one page, so that it fits a frame in every codec (JSON may write a byte as six)."""
 SETTLED_US = 5_000_000
 """Stamps this close to the present may still be joined by lower ones, so a last page's cursor stays below."""
+RESTED_SECONDS = 1.5 * TOUCH_SECONDS
+RESTED_US = int(RESTED_SECONDS * 1_000_000)
+"""Activity right after a stamp does not move it; activity this much later does."""
 MORE = CommonErrorCode(code=Code.HOT_SESSION_MORE, desc=describe(Code.HOT_SESSION_MORE))
 
 
@@ -54,16 +59,22 @@ class HistoryNode(PackNode):
             session = canonical_session(message.session_id)
             if session is None:
                 item.refuse(Code.PARAM, "sessionId is malformed")
-            elif not may_read(user, session):
+                continue
+            group = is_group_id(session)  # whether he is in it is asked where the page is read
+            if not group and not may_read(user, session):
                 item.refuse(Code.HISTORY_DENIED)
-            else:
-                count = PAGE_DEFAULT if message.count <= 0 else min(message.count, PAGE_MAX)
-                self._store.sessions.page(session, message.seq_id, count, self._paged(item, session))
+                continue
+            count = PAGE_DEFAULT if message.count <= 0 else min(message.count, PAGE_MAX)
+            done = self._paged(item, session)
+            self._store.sessions.page(session, message.seq_id, count, done, member=user if group else "")
 
     def _paged(self, item: Item, session: str) -> Any:
         def done(page: list[Entry] | None, error: Exception | None) -> None:
+            if error is not None:
+                item.fail(error)
+                return
             if page is None:
-                item.fail(error or RuntimeError("no page"))
+                item.refuse(Code.HISTORY_DENIED)
                 return
             packs: list[Pack] = []
             size = 0
@@ -82,20 +93,35 @@ class HistoryNode(PackNode):
     def _hot_sessions(self, items: list[Item]) -> None:
         for item in items:
             after = max(0, item.message.timestamp)
-            self._store.sessions.recent(item.origin.user, after, HOT_SESSIONS + 1, self._recent(item, after))
+            self._read_recent(item, after)
 
-    def _recent(self, item: Item, after: int) -> Any:
-        def done(found: list[tuple[str, int]] | None, clock: int, error: Exception | None) -> None:
+    def _read_recent(self, item: Item, after: int, patient: bool = True) -> None:
+        self._store.recent.read(item.origin.user, after, HOT_SESSIONS, self._recent(item, after, patient))
+
+    def _recent(self, item: Item, after: int, patient: bool) -> Any:
+        def done(found: Recent | None, error: Exception | None) -> None:
             if found is None:
                 item.fail(error or RuntimeError("no sessions"))
                 return
-            more = len(found) > HOT_SESSIONS
-            found = found[:HOT_SESSIONS]
-            newest = found[-1][1] if found else after
-            cursor = newest if more else max(after, min(newest, clock - SETTLED_US))
-            self._store.sessions.overview(item.origin.user, found, self._seen(item, cursor, more))
+            if found.more and found.reach > found.clock - RESTED_US:
+                # A full page's cursor may only pass stamps that are moved by whatever happens next in their session.
+                rested = [row for row in found.sessions if row[1] <= found.clock - RESTED_US]
+                if rested:
+                    found = found._replace(sessions=rested, reach=rested[-1][1])
+                elif patient:
+                    Later(RESTED_SECONDS, self._read_recent, item, after, False)
+                    return
+                else:
+                    self._note_again(item.origin.user, found.sessions)
+            settled = found.reach if found.more else min(found.reach, found.clock - SETTLED_US)
+            seen = self._seen(item, max(after, settled), found.more)
+            self._store.sessions.overview(item.origin.user, found.sessions, seen)
 
         return done
+
+    def _note_again(self, user: str, page: list[tuple[str, int]]) -> None:
+        """A page full of sessions that never rest: have them come again with later stamps."""
+        Later(RESTED_SECONDS, self._store.sessions.touch, [(user, session) for session, _ in page])
 
     def _seen(self, item: Item, cursor: int, more: bool) -> Any:
         def done(sessions: Sequence[Overview] | None, error: Exception | None) -> None:
@@ -105,10 +131,9 @@ class HistoryNode(PackNode):
             rows = [
                 HotSessionItem(
                     session_id=s.session, read_seq_id=s.read_seq, unread_count=s.unread,
-                    last_msgs=[pack_of(s.newest)], attribute="{}",
+                    last_msgs=[pack_of(s.newest)] if s.newest else [], attribute="{}",
                 )
-                for s in sessions
-                if s.newest is not None
+                for s in sorted((s for s in sessions if s.newest is not None), key=_newest_seq)
             ]  # fmt: skip
             item.answer(HotSessionResp(error_code=MORE if more else SUCCESS, timestamp=cursor, sessions=rows))
 
@@ -123,3 +148,8 @@ class HistoryNode(PackNode):
         page = self._store.priority.page(item.origin.user, max(0, message.seq_id), count, PAGE_BYTES)
         msgs = [MSGPACK.decode(i) if isinstance(i, bytes) else pack_of(i) for i in page.items]
         return MsgHighPrioritySyncResp(error_code=MORE if page.cut else SUCCESS, last_seq_id=page.cursor, msgs=msgs)
+
+
+def _newest_seq(overview: Overview) -> int:
+    """Pages are cut by stamps, which are coarse; in a page the newest message tells the order."""
+    return overview.newest.seq if overview.newest is not None else 0

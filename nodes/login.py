@@ -1,6 +1,7 @@
 """How a connection of the broker becomes a user's, and ceases to be.
 
     LOGIN -> form (20) -> user.login (21, 24, 7) -> subscribe the user's topic at every publisher, wait for them
+    -> read his groups, subscribe their topics, wait (nodes/memberships.py)
     -> user.enter: a number; older logins of the device type are kicked out -> answer
 
 The topic is subscribed before the number is given, so that the kick of any later login reaches this broker. From the
@@ -43,13 +44,14 @@ SERVER = "imesh/0.1.0"
 class Attempt:
     """A login under way."""
 
-    __slots__ = ("kicked_by", "login", "pack", "topic", "user")
+    __slots__ = ("entered", "kicked_by", "login", "pack", "topic", "user")
 
     def __init__(self, pack: Pack, login: Login) -> None:
         self.pack = pack
         self.login = login
         self.user = ""
         self.topic = ""  # subscribed for it
+        self.entered = False  # among those whose groups are known here
         self.kicked_by = 0  # the highest number that a kick named meanwhile
 
 
@@ -105,6 +107,12 @@ class Logins:
     def _subscribed(self, client: Client, attempt: Attempt) -> None:
         if not client.open:
             return  # `leave` has unsubscribed
+        attempt.entered = True
+        self._broker.memberships.enter(attempt.user, lambda: self._grouped(client, attempt))
+
+    def _grouped(self, client: Client, attempt: Attempt) -> None:
+        if not client.open:
+            return
         user_node = self._broker.user
         start(
             user_node.enter,
@@ -129,6 +137,7 @@ class Logins:
         online = self._broker.online.setdefault(attempt.user, [])
         online.append(client)
         _note_others(online)
+        self._broker.memberships.came(attempt.user, client)
         settings = self._broker.settings
         extra = msgspec.json.encode(
             {
@@ -165,6 +174,8 @@ class Logins:
             if attempt.topic:
                 self._no_longer_pending(client, attempt)
                 self._broker.process.fanout.unsubscribe([attempt.topic])
+            if attempt.entered:
+                self._broker.memberships.leave(attempt.user)
         self._forget(client)
 
     def _forget(self, client: Client) -> None:
@@ -172,6 +183,7 @@ class Logins:
         origin, client.origin = client.origin, None
         if origin is None:
             return
+        self._broker.memberships.went(origin.user, client)
         online = self._broker.online.get(origin.user, [])
         if client in online:
             online.remove(client)
@@ -179,6 +191,7 @@ class Logins:
             if not online:
                 del self._broker.online[origin.user]
         self._broker.process.fanout.unsubscribe([publications.USER + origin.user])
+        self._broker.memberships.leave(origin.user)
 
     def _no_longer_pending(self, client: Client, attempt: Attempt) -> None:
         waiting = self._pending.get(attempt.user, [])

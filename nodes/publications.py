@@ -2,29 +2,41 @@
 
     u:<user>    items for all connections of one user
     g:<group>   items for all members of a group; the brokers know which of their connections those are
+    g:*         items for brokers, which all hold it
 
 Items on u:
     [0, skip, body]               deliver the pack `body` (msgpack, complete) to all but connection `skip`
     [1, device type, number]      end logins of this device type with a lower number: kicked out
+    [2, group, version, newest]   he is in the group as of this version of its members; `newest` seqId at that time
 Items on g:
     [0, skip, body, version]      deliver to members as of `version`; 0: to those that are known
+    [3, version, added, removed]  the members changed: from `version` - 1 to this
+    [4]                           the group is no more
+Item on g:*
+    [5, users, items]             each of these users' items, where there are many users
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from packs.codec import encode_payload
 from packs.pack import VERSION, Pack
+from packs.structs import SyncDataReq
+from packs.table import SYNC_DATA_CMD
 
 USER = "u:"
 GROUP = "g:"
-DELIVER, KICK = 0, 1
+EVERYWHERE = "g:*"
+DELIVER, KICK, JOINED, MEMBERS, DISMISSED, EACH = 0, 1, 2, 3, 4, 5
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 def delivery(skip: str, pack_type: int, flags: int, pack_id: str, payload: bytes) -> bytes:
-    """An item that delivers a pack."""
+    """An item that delivers a pack to a user."""
     return _encode((DELIVER, skip, _encode(Pack(pack_type, VERSION, flags, pack_id, payload))))
 
 
@@ -33,6 +45,37 @@ def kick(device_type: int, number: int) -> bytes:
     return _encode((KICK, device_type, number))
 
 
+def sync(skip: str, command: int, content: str) -> bytes:
+    """An item that tells a user what to fetch again."""
+    return delivery(skip, SYNC_DATA_CMD, 0, "", encode_payload(SyncDataReq(command=command, content=content)))
+
+
+def joined(group: str, version: int, newest: int) -> bytes:
+    """An item that tells a user's brokers that he is in a group."""
+    return _encode((JOINED, group, version, newest))
+
+
 def group_delivery(skip: str, pack_type: int, flags: int, pack_id: str, payload: bytes, version: int) -> bytes:
     """An item that delivers a pack to the members of a group, as they are in this version."""
     return _encode((DELIVER, skip, _encode(Pack(pack_type, VERSION, flags, pack_id, payload)), version))
+
+
+def group_sync(skip: str, command: int, group: str, version: int) -> bytes:
+    """An item that tells the members of a group what to fetch again."""
+    payload = encode_payload(SyncDataReq(command=command, content=group))
+    return group_delivery(skip, SYNC_DATA_CMD, 0, "", payload, version)
+
+
+def members(version: int, added: Sequence[str], removed: Sequence[str]) -> bytes:
+    """An item that changes the members of a group to `version`."""
+    return _encode((MEMBERS, version, added, removed))
+
+
+def dismissed() -> bytes:
+    """An item that ends a group."""
+    return _encode((DISMISSED,))
+
+
+def each(users: Sequence[str], items: Sequence[bytes]) -> bytes:
+    """An item for `EVERYWHERE` that stands for these items on the topic of each of the users."""
+    return _encode((EACH, users, [msgspec.Raw(item) for item in items]))

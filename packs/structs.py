@@ -27,7 +27,7 @@ ABSENT: Any = UNSET
 """Default of a required field that has no zero value; `missing` finds it."""
 
 MAX_ITEMS = 10_000
-"""Items in a list of a request. No group is larger, and a frame full of empty records would cost 40 MB of memory."""
+"""Items in a list of a request; larger groups are filled by several. A frame of empty records would cost 40 MB."""
 
 Ids = Annotated[list[str], Meta(max_length=MAX_ITEMS)]
 """Ids in a request."""
@@ -393,18 +393,20 @@ class GroupChatInfoUpdateReq(Request, kw_only=True):
 
 
 class GroupChatMemberGetReq(Request, kw_only=True):
-    """47."""
+    """47. `cursor` is that of the page before."""
 
     required = ("group_id",)
     group_id: str = ""
+    cursor: str = ""
 
 
 class GroupChatMemberGetResp(Payload, kw_only=True):
-    """Answer to 47."""
+    """Answer to 47. `cursor` (opaque) is empty when there are no more."""
 
     error_code: CommonErrorCode = SUCCESS
     group_id: str = ""
     member_ids: list[str] = []
+    cursor: str = ""
 
 
 # Friends, profiles, attributes: 51 to 58

@@ -4,7 +4,8 @@
     response   what it is answered with, errors included
     push       what the server sends on its own, ACK clear
     owner      the kind of node that handles the request; None: nobody does (answer code 1)
-    key        what routes it: "session" (one owner per session, order is kept) or "user" (the authenticated user)
+    key        what routes it: "session" (one owner per session, order is kept), "group" (that owner, when the session
+               is a group) or "user" (the authenticated user)
 
 A new type gets the next free number from 60 up, a row here, its structs, its owner and its tests. Numbers are never
 reused.
@@ -64,7 +65,7 @@ class PackType(NamedTuple):
     response: type[s.Payload] | None
     push: type[s.Payload] | None
     owner: Literal["broker", "chat", "group", "history", "msgop", "user"] | None
-    key: Literal["session", "user"] = "user"
+    key: Literal["session", "group", "user"] = "user"
 
 
 _ROWS = (
@@ -95,9 +96,9 @@ _ROWS = (
     PackType(SYNC_DATA_CMD, "SYNC_DATA_CMD", None, None, s.SyncDataReq, None),
     PackType(GROUPCHAT_SYNC, "GROUPCHAT_SYNC", s.GroupChatSyncReq, s.GroupChatSyncResp, None, "group"),
     PackType(GROUPCHAT_CREATE, "GROUPCHAT_CREATE", s.GroupChatCreateReq, s.GroupChatCreateResp, None, "group"),
-    PackType(GROUPCHAT_JOIN, "GROUPCHAT_JOIN", s.GroupChatJoinQuitReq, s.CommonErrorCode, None, "group"),
-    PackType(GROUPCHAT_QUIT, "GROUPCHAT_QUIT", s.GroupChatJoinQuitReq, s.CommonErrorCode, None, "group"),
-    PackType(GROUPCHAT_DISMISS, "GROUPCHAT_DISMISS", s.GroupChatDismissReq, s.CommonErrorCode, None, "group"),
+    PackType(GROUPCHAT_JOIN, "GROUPCHAT_JOIN", s.GroupChatJoinQuitReq, s.CommonErrorCode, None, "group", "group"),
+    PackType(GROUPCHAT_QUIT, "GROUPCHAT_QUIT", s.GroupChatJoinQuitReq, s.CommonErrorCode, None, "group", "group"),
+    PackType(GROUPCHAT_DISMISS, "GROUPCHAT_DISMISS", s.GroupChatDismissReq, s.CommonErrorCode, None, "group", "group"),
     PackType(
         GROUPCHAT_UPDATE_CREATOR,
         "GROUPCHAT_UPDATE_CREATOR",
@@ -105,9 +106,16 @@ _ROWS = (
         s.CommonErrorCode,
         None,
         "group",
+        "group",
     ),
     PackType(
-        GROUPCHAT_INFO_UPDATE, "GROUPCHAT_INFO_UPDATE", s.GroupChatInfoUpdateReq, s.CommonErrorCode, None, "group"
+        GROUPCHAT_INFO_UPDATE,
+        "GROUPCHAT_INFO_UPDATE",
+        s.GroupChatInfoUpdateReq,
+        s.CommonErrorCode,
+        None,
+        "group",
+        "group",
     ),
     PackType(
         GROUPCHAT_MEMBERS_GET,
@@ -115,6 +123,7 @@ _ROWS = (
         s.GroupChatMemberGetReq,
         s.GroupChatMemberGetResp,
         None,
+        "group",
         "group",
     ),
     PackType(FRIEND_ADD, "FRIEND_ADD", s.FriendAddReq, s.CommonErrorCode, None, "user"),
@@ -152,8 +161,22 @@ class _Key(msgspec.Struct, rename="camel", gc=False):
 _decode_key = msgspec.msgpack.Decoder(_Key).decode
 
 
+class _InfoKey(msgspec.Struct, rename="camel", gc=False, frozen=True):
+    group_id: str = ""
+
+
+class _GroupKey(msgspec.Struct, rename="camel", gc=False):
+    """`_Key` of requests about a group."""
+
+    group_id: str = ""
+    group_info: _InfoKey = _InfoKey()
+
+
+_decode_group_key = msgspec.msgpack.Decoder(_GroupKey).decode
+
+
 def route_key(type_: int, payload: bytes, user_id: str) -> str:
-    """What the broker routes a request by: the canonical session id, or `user_id` where the table says "user".
+    """What the broker routes a request by: the canonical session id, the group id, or `user_id`, as the table says.
 
     `payload` is canonical and only its key is looked at. Raises `PayloadError`: 42 when it does not decode, 2 when the
     key is missing or malformed, 1 for a type that the table lacks.
@@ -163,6 +186,8 @@ def route_key(type_: int, payload: bytes, user_id: str) -> str:
         raise PayloadError(Code.PROTOCOL)
     if row.key == "user":
         return user_id
+    if row.key == "group":
+        return _group_key(payload)
     try:
         key = _decode_key(payload or b"\x80")
     except (ValueError, RecursionError):
@@ -176,3 +201,14 @@ def route_key(type_: int, payload: bytes, user_id: str) -> str:
     elif (session := canonical_session(key.session_id)) is not None:
         return session
     raise PayloadError(Code.PARAM, f"bad {'to' if type_ in (MSG_SINGLE_CHAT, MSG_GROUP_CHAT) else 'sessionId'}")
+
+
+def _group_key(payload: bytes) -> str:
+    try:
+        key = _decode_group_key(payload or b"\x80")
+    except (ValueError, RecursionError):
+        raise PayloadError(Code.MSG_FORMAT) from None
+    group = key.group_id or key.group_info.group_id
+    if not is_group_id(group):
+        raise PayloadError(Code.PARAM, "bad groupId")
+    return group

@@ -1,10 +1,12 @@
 -- Store the messages of one turn. Each item runs in its own pcall: one that fails leaves the others alone.
 -- KEYS[1]  a key of the shard (any), so that a Cluster routes the script
 -- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, then 8 per message:
---          tag, session, sender, peer ('' = no relation to check), packId, crc (4 bytes), marks, tail
---          marks: '1' it counts as unread, '2' it goes to the group's priority queue, '3' both, '0' neither
--- Returns  4 per message: status, seqId, prevSeqId, n
---          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked, 0 error (text)
+--          tag, session, sender, peer ('' = no relation to check, '#' = the sender must be a member of this group),
+--          dedup (digest of session, sender and packId), crc (4 bytes), marks, tail;
+--          marks: '1' it counts as unread, '2' it goes to its group's priority queue, '3' both, '0' neither
+-- Returns  4 per message: status, seqId, prevSeqId, membership version (of a group just checked, else 0)
+--          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked,
+--          6 no such group, 7 not a member of it, 0 error (its text in place of the version)
 -- A message is: checks, then history, head, dedup, log. Nothing is written before all checks passed: Lua has no rollback.
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
 local TRIM_EVERY = 32 -- the log is cut with one message in so many: each time costs 1.5 µs
@@ -29,8 +31,7 @@ end
 
 local function store(i)
   local tag, session, sender, peer = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local field = session .. '\0' .. sender .. '\0' .. ARGV[i + 4]
-  local crc, marks, tail = ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
+  local field, crc, marks, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   -- Nothing may overtake a message of its session that failed.
   if broken[session] then return 0, 0, 0, 'behind a failed message' end
   local dedup = tag .. ':d:' .. bucket
@@ -42,7 +43,14 @@ local function store(i)
   end
   local meta = tag .. ':m:' .. session
   local head
+  local version = 0
   if peer == '' then
+    head = call('HMGET', meta, 'q', 'n')
+  elseif peer == '#' then
+    version = call('HGET', tag .. ':i:' .. session, 'version')
+    if not version then return 6, 0, 0, 0 end
+    if not call('ZSCORE', tag .. ':p:' .. session, sender) then return 7, 0, 0, 0 end
+    version = tonumber(version)
     head = call('HMGET', meta, 'q', 'n')
   else
     head = call('HMGET', meta, 'q', 'n', 'b:' .. peer, 'f:' .. sender)
@@ -64,18 +72,18 @@ local function store(i)
   else
     call('XADD', tag .. ':log', '*', 's', session, 'e', entry)
   end
-  return 1, seq, last, n
+  return 1, seq, last, version
 end
 
 local result, at = {}, 0
 for i = 5, #ARGV, 8 do
-  local ok, status, seq, prev, n = pcall(store, i)
+  local ok, status, seq, prev, extra = pcall(store, i)
   if not ok then
-    n = type(status) == 'table' and status.err or tostring(status)
+    extra = type(status) == 'table' and status.err or tostring(status)
     status, seq, prev = 0, 0, 0
     broken[ARGV[i + 1]] = true
   end
-  result[at + 1], result[at + 2], result[at + 3], result[at + 4] = status, seq, prev, n
+  result[at + 1], result[at + 2], result[at + 3], result[at + 4] = status, seq, prev, extra
   at = at + 4
 end
 return result

@@ -1,6 +1,6 @@
 -- Revoke, override or delete a message.
 -- KEYS[1]  the log of the shard
--- ARGV     tag, session, who asks, his packId, digest of what he asks,
+-- ARGV     tag, session, who asks, what his request is known by, digest of what he asks,
 --          command (1 revoke, 2 override, 3 delete), seqId, packId of the message, content, hide ('1' or '0'),
 --          window (µs, 0: none), largest payload, in a group ('1' or '0'), dedup_seconds, priority_seconds,
 --          the pack of the control without its last 8 bytes, which are the time (ms)
@@ -12,7 +12,7 @@ local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, stri
 local REVOKE, OVERRIDE, DELETE = '1', '2', '3'
 local BIN_HEADS = {[196] = 3, [197] = 4, [198] = 6} -- bin8, bin16, bin32, which cmsgpack cannot read
 local REVOKED, OVERRIDDEN, DELETED, HIDDEN, COUNTER = 1, 2, 4, 8, 4
-local tag, session, operator, pack_id, digest = unpack(ARGV, 1, 5)
+local tag, session, operator, field, digest = unpack(ARGV, 1, 5)
 local command, seq, target, content, hide = unpack(ARGV, 6, 10)
 local window, max_payload, group = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1'
 local dedup_seconds, priority_seconds, control = tonumber(ARGV[14]), tonumber(ARGV[15]), ARGV[16]
@@ -26,7 +26,6 @@ local owner, version = info[1] == operator, tonumber(info[2] or 0)
 
 local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
 local dedup = tag .. ':d:' .. bucket
-local field = session .. '\0' .. operator .. '\0' .. '17 ' .. pack_id -- no packId of a message has a blank
 local before = call('HGET', dedup, field) or call('HGET', tag .. ':d:' .. (bucket - 1), field)
 if before then
   if string.sub(before, 9) ~= digest then return {3, 0, 0} end

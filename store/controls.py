@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from store.keys import Keys
+from store.keys import Keys, dedup_field
 from store.priority import KEPT_SECONDS
 from store.redis import Redis
 from store.scripts import CONTROL, READ
@@ -15,6 +15,9 @@ DONE, REPEATED, CONFLICT, NOT_FOUND, DENIED, NO_GROUP, TOO_LONG = range(1, 8)
 """What became of a control (`Controlled.status`)."""
 MOVED, THERE, READ_NO_GROUP, READ_NOT_MEMBER = range(1, 5)
 """What became of a read position (`Position.status`): THERE: it was there or further already."""
+
+NAMESPACE = "17 "
+"""Before a control's packId where repeats are known by it: no packId of a message has a blank."""
 
 
 class Control(NamedTuple):
@@ -76,9 +79,10 @@ class Controls:
         group's priority queue at the same time. A control that changes nothing any more is DONE like others.
         """
         tag = self._keys.session_tag(c.session)
+        known_by = dedup_field(c.session, c.operator, f"{NAMESPACE}{c.pack_id}")
         digest = crc32(f"{c.command} {c.seq} {c.target} {c.content}".encode()).to_bytes(4, "big")
         args = (
-            tag, c.session, c.operator, c.pack_id, digest, c.command, c.seq, c.target, c.content, int(c.hide), c.window,
+            tag, c.session, c.operator, known_by, digest, c.command, c.seq, c.target, c.content, int(c.hide), c.window,
             c.max_payload, int(c.group), self._dedup_seconds, KEPT_SECONDS, pack,
         )  # fmt: skip
         return Controlled(*self._writes.run(CONTROL, (f"{tag}:log",), args))

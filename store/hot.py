@@ -10,7 +10,9 @@ from mesh.loop import now
 from store import keys
 from store.controls import Controls
 from store.errors import StoreRefused, StoreUnavailable
+from store.groups import Groups
 from store.priority import Priority
+from store.recent import RecentSessions
 from store.redis import Redis, wait_until_ready
 from store.scripts import ALL
 from store.sessions import Sessions
@@ -34,6 +36,8 @@ class HotStore:
         self.sessions = Sessions(
             self.writes, self.reads, self.keys, dedup_seconds=settings.dedup_seconds, log_seconds=settings.log_seconds
         )
+        self.groups = Groups(self.writes, self.reads, self.keys, remember_seconds=settings.dedup_seconds)
+        self.recent = RecentSessions(self.reads, self.keys, self.groups)
         self.controls = Controls(self.writes, self.keys, dedup_seconds=settings.dedup_seconds)
         self.priority = Priority(self.writes, self.reads, self.keys)
         self.users = Users(self.writes, self.reads, self.keys)

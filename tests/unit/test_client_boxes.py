@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.errors import ConnectionLost, NotAnswered, Refused
-from client.inbox import GAP_SECONDS, HOLE_SECONDS, Inbox, Message
+from client.errors import ConnectionLost, NotAnswered, OutboxFull, Refused
+from client.events import Message, Missed, Read, Resync
+from client.inbox import GAP_SECONDS, HOLE_SECONDS, Inbox
 from client.mailbox import Mailbox
-from client.outbox import Outbox, Outgoing
-from client.requests import Requests
+from client.outbox import OUTBOX_BYTES, Outbox, Outgoing
+from client.requests import ANSWER_SECONDS, Requests
 from packs import structs as s
 from packs import table as t
 from packs.codec import encode_payload
@@ -290,7 +293,46 @@ def test_everything_is_taken_once() -> None:
     assert len(box) == 0
 
 
+def test_a_full_outbox_says_so_until_there_is_room() -> None:
+    box = filled(2, limit=3)
+    box.check_room()
+    box.add(outgoing(2))
+    with pytest.raises(OutboxFull, match="3 messages wait"):
+        box.check_room()
+    box.take("p0")
+    box.check_room()
+
+
+def test_the_outbox_is_bounded_in_bytes_as_well() -> None:
+    box = Outbox()
+    box.add(Outgoing("p", 14, "S", bytes(OUTBOX_BYTES), 4, lambda result, error: None))
+    with pytest.raises(OutboxFull):
+        box.check_room()
+    box.take("p")
+    box.check_room()
+
+
 # ---- the mailbox and the requests
+
+
+def test_a_full_mailbox_drops_events_and_says_how_many() -> None:
+    box = Mailbox(lambda session, position: None, limit=2)
+    for n in range(5):
+        box.tell(Read("S", n, "bob"))
+    assert box.full and not box.roomy
+    assert [next(box.events(0.0)) for _ in range(2)] == [Read("S", 0, "bob"), Read("S", 1, "bob")]
+    box.tell(Read("S", 9, "bob"))
+    assert list(box.events(0.0)) == [Missed(3), Read("S", 9, "bob")]
+    assert box.idle
+
+
+def test_messages_pass_over_other_events() -> None:
+    box = Mailbox(lambda session, position: None)
+    box.tell(Resync())
+    box.put(message(10, 0), 10)
+    box.tell(Resync())
+    assert [m.seq_id for m in box.messages(0.0)] == [10]
+    assert box.idle
 
 
 def test_a_position_is_kept_when_the_program_is_through_with_what_is_below_it() -> None:
@@ -316,16 +358,22 @@ def test_a_closed_mailbox_gives_what_it_has_and_ends() -> None:
 
 
 def test_a_request_is_completed_once() -> None:
-    requests, outcomes = Requests(), []
+    outcomes: list[Any] = []
+    sent: list[str] = []
+
+    def send(pack_type: int, payload: bytes, pack_id: str, flags: int) -> bool:
+        sent.append(pack_id)
+        return True
 
     def done(result: Any, error: Exception | None) -> None:
         outcomes.append(error or result)
 
-    answered = requests.add(t.PING, done, 5.0)
-    requests.add(t.PING, done, 5.0)
-    pack = Pack(t.PING, 1, ACK, answered, encode_payload(s.CommonErrorCode(code=1, desc="no")))
+    requests = Requests(send)
+    for _ in range(2):
+        requests.ask(t.PING, None, done)
+    pack = Pack(t.PING, 1, ACK, sent[0], encode_payload(s.CommonErrorCode(code=1, desc="no")))
     requests.answered(pack)
     requests.answered(pack)
-    requests.expire(6.0)
+    requests.expire(time.monotonic() + ANSWER_SECONDS + 1)
     requests.fail_all(ConnectionLost("gone"))
     assert [type(o) for o in outcomes] == [Refused, NotAnswered]

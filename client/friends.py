@@ -1,0 +1,59 @@
+"""Friends, and what one keeps about others."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from client.requests import Request
+from packs import structs as s
+from packs import table as t
+
+
+@dataclass(frozen=True)
+class Friend:
+    """A friend; `remark` is what one calls him oneself."""
+
+    user: str
+    remark: str
+
+
+class Friends:
+    """Of one user."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._lock = threading.Lock()  # of the two
+        self._known: dict[str, Friend] = {}
+        self._cursor = 0
+
+    def add(self, user: str, remark: str = "") -> None:
+        """Make friends, in both directions."""
+        friends = [s.FriendInfo(friend_id=user, remark=remark)]
+        self._request(t.FRIEND_ADD, s.FriendAddReq(friends=friends))
+
+    def delete(self, user: str) -> None:
+        """Be friends no more, in both directions."""
+        self._request(t.FRIEND_DEL, s.FriendDelReq(friends=[s.FriendInfo(friend_id=user)]))
+
+    def list(self) -> list[Friend]:
+        """All friends. Only what has changed since the last time is fetched."""
+        with self._lock:
+            response: s.FriendSyncResp = self._request(t.FRIEND_SYNC, s.FriendSyncReq(timestamp=self._cursor))
+            self._known.update({f.friend_id: Friend(f.friend_id, f.remark) for f in response.friends})
+            if any(friend not in self._known for friend in response.friend_ids):
+                response = self._request(t.FRIEND_SYNC, s.FriendSyncReq(timestamp=0))
+                self._known = {f.friend_id: Friend(f.friend_id, f.remark) for f in response.friends}
+            self._cursor = response.timestamp
+            self._known = {friend: self._known[friend] for friend in response.friend_ids if friend in self._known}
+            return list(self._known.values())
+
+    def set(self, user: str, name: str, value: str) -> None:
+        """Keep an attribute about another user, for all one's devices; "" clears it."""
+        attribute = s.UserAttribute(friend_id=user, attr_name=name, attr_value=value)
+        self._request(t.USERATTRIBUTE_SET, s.UserAttrSetReq(attribute=attribute))
+
+    def get(self, user: str) -> dict[str, str]:
+        """All attributes that one keeps about another user."""
+        response: s.UserAttrGetResp = self._request(t.USERATTRIBUTE_GET, s.UserAttrGetReq(friend_id=user))
+        return {attribute.attr_name: attribute.attr_value for attribute in response.attributes}

@@ -1,0 +1,169 @@
+"""Messages of sessions, for the nodes that store them: check, save, publish, acknowledge, in this order.
+
+    class Chat(MessageNode):
+        pack_type = 14
+        @handles(14, batch=True)
+        def _send(self, items): self.save([d for item in items if (d := self.draft(item, peer))])
+        def publish_stored(self, draft, outcome): ...        # who hears of it
+
+All messages of a turn are one script call (of at most `BATCH`). What is cut off after it by a crash is done again for
+the resend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+from zlib import crc32
+
+from mesh.errors import Timeout
+from nodes import hot
+from nodes.packs import Item, PackNode
+from packs.codes import Code, describe
+from packs.flags import COUNTER, DUP, HIGH_PRIORITY
+from packs.ids import canonical_session
+from packs.message import stored_payload, with_numbers
+from packs.structs import SUCCESS, CommonErrorCode, MsgAck
+from store import entries
+from store.errors import StoreError
+from store.sessions import (
+    BATCH,
+    BLOCKED,
+    CONFLICT,
+    MEMBERS_ONLY,
+    NO_GROUP,
+    NOT_FRIENDS,
+    NOT_MEMBER,
+    REPEATED,
+    STORED,
+    Message,
+    Stored,
+)
+
+KEPT_FLAGS = COUNTER | HIGH_PRIORITY
+"""Header flags of a message that are stored; the others belong to the request or to the server."""
+REPEATED_CODE = CommonErrorCode(code=Code.MSG_REPEATED, desc=describe(Code.MSG_REPEATED))
+
+_REFUSALS = {
+    CONFLICT: (Code.PARAM, "this packId was used for another message"),
+    NOT_FRIENDS: (Code.NOT_FRIENDS, ""),
+    BLOCKED: (Code.BLOCKED, ""),
+    NO_GROUP: (Code.GROUP_NOT_FOUND, ""),
+    NOT_MEMBER: (Code.NOT_GROUP_MEMBER, ""),
+}
+
+
+class Draft:
+    """A checked message on its way into the store."""
+
+    __slots__ = ("item", "message", "payload", "to")
+
+    def __init__(self, item: Item, to: str, payload: bytes, message: Message) -> None:
+        self.item = item
+        self.to = to
+        self.payload = payload
+        self.message = message
+
+
+class MessageNode(PackNode):
+    """Base of the nodes that store messages. Their settings have `max_payload`."""
+
+    pack_type: ClassVar[int]
+    needs_friends = False  # whether messages with a `peer` are for his friends only
+    publishes = True
+
+    def start(self) -> None:
+        self._store = self.process.shared(hot.hot_store)
+        self._store.open()
+
+    # ---- for the node to say
+
+    def publish_stored(self, draft: Draft, outcome: Stored) -> None:
+        """Publish a stored message to whom it concerns."""
+        raise NotImplementedError
+
+    def activity(self, draft: Draft) -> tuple[str, ...]:
+        """Users in whose lists of recent sessions the message is noted."""
+        return ()
+
+    # ---- for the node to use
+
+    def draft(self, item: Item, peer: str) -> Draft | None:
+        """What can be said without the store; None when the item is refused. `peer`: see `Message`."""
+        message, user, request = item.message, item.origin.user, item.request
+        if message.sender and message.sender != user:
+            item.refuse(Code.CONN_DENIED, "from is not you")
+        elif len(request.payload) > self.settings.max_payload:
+            item.refuse(Code.MSG_TOO_LONG)
+        elif not message.content:
+            item.refuse(Code.MSG_TOO_SHORT)
+        else:
+            session, given = item.key, message.session_id
+            if given and given != session and canonical_session(given) != session:
+                item.refuse(Code.PARAM, "sessionId does not belong to from and to")
+                return None
+            message.session_id, message.sender, message.status = session, user, 0
+            payload = stored_payload(message)
+            flags = request.flags & KEPT_FLAGS
+            crc = crc32(payload, flags).to_bytes(4, "big")
+            tail = entries.tail(self.pack_type, flags, request.pack_id, payload)
+            to_group = peer == MEMBERS_ONLY and bool(flags & HIGH_PRIORITY)
+            kept = Message(session, user, peer, request.pack_id, crc, bool(flags & COUNTER), tail, to_group)
+            return Draft(item, message.to, payload, kept)
+        return None
+
+    def save(self, drafts: list[Draft]) -> None:
+        """Store messages, in order; each is then published and answered."""
+        for i in range(0, len(drafts), BATCH):
+            self._save(drafts[i : i + BATCH])
+
+    def body(self, draft: Draft, outcome: Stored) -> tuple[int, bytes]:
+        """Flags and payload with which a stored message is published."""
+        flags = draft.item.request.flags & KEPT_FLAGS | (DUP if outcome.status == REPEATED else 0)
+        return flags, with_numbers(draft.payload, outcome.seq, outcome.prev)
+
+    # ---- inside
+
+    def _save(self, drafts: list[Draft]) -> None:
+        def stored(outcomes: Sequence[Stored] | None, error: Exception | None) -> None:
+            if outcomes is None:
+                for draft in drafts:
+                    draft.item.fail(error if isinstance(error, StoreError) else Timeout(str(error)))
+            else:
+                self._stored(drafts, outcomes)
+
+        self._store.sessions.commit([d.message for d in drafts], self.needs_friends, stored)
+
+    def _stored(self, drafts: list[Draft], outcomes: Sequence[Stored]) -> None:
+        """Publish, note the activity, acknowledge; what is cut off here by a crash is done again for the resend."""
+        activity: dict[tuple[str, str], None] = {}
+        for draft, outcome in zip(drafts, outcomes, strict=True):
+            if outcome.status in (STORED, REPEATED):
+                self.publish_stored(draft, outcome)
+                for user in self.activity(draft):
+                    activity[(user, draft.message.session)] = None
+        if activity:
+            self._store.sessions.touch(activity)
+        for draft, outcome in zip(drafts, outcomes, strict=True):
+            self._acknowledge(draft, outcome)
+        self.stats.counts["messages"] += len(drafts)
+
+    def _acknowledge(self, draft: Draft, outcome: Stored) -> None:
+        item = draft.item
+        if outcome.status == STORED or (outcome.status == REPEATED and item.resent_by_broker):
+            error_code = SUCCESS
+        elif outcome.status == REPEATED:
+            error_code = REPEATED_CODE
+        elif outcome.status in _REFUSALS:
+            item.refuse(*_REFUSALS[outcome.status])
+            return
+        else:
+            self.log.limited("commit", 10, "a message could not be stored", error=outcome.text)
+            item.fail(Timeout(outcome.text))
+            return
+        item.answer(
+            MsgAck(
+                error_code=error_code, session_id=draft.message.session, seq_id=outcome.seq,
+                timestamp=outcome.seq // 1000, prev_seq_id=outcome.prev,
+            )
+        )  # fmt: skip

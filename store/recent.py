@@ -1,0 +1,93 @@
+"""Recent sessions of a user: his list of single chats and notices, merged with the groups that he is in.
+
+Nothing is written for a member when a message comes to a group. So the stamp of a group is that of his joining, or the
+number of its newest message: both are µs of the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from store.groups import Groups, Membership
+from store.keys import GROUP_PREFIX, Keys
+from store.redis import Redis
+
+
+class Recent(NamedTuple):
+    """Sessions and their stamps, ascending. All with a stamp up to `reach` are here; `more` have a higher one.
+
+    `clock`: the store's time in µs, read before them.
+    """
+
+    sessions: list[tuple[str, int]]
+    reach: int
+    more: bool
+    clock: int
+
+
+RecentDone = Callable[[Recent | None, Exception | None], None]
+
+
+class RecentSessions:
+    """Recent sessions in the hot store."""
+
+    def __init__(self, reads: Redis, keys: Keys, groups: Groups) -> None:
+        self._reads = reads
+        self._keys = keys
+        self._groups = groups
+
+    def read(self, user: str, after: int, count: int, done: RecentDone) -> None:
+        """At most `count` sessions of `user` with a stamp above `after`, those with the lowest stamps."""
+
+        def listed(replies: list[Any] | None, error: Exception | None) -> None:
+            if replies is None:
+                done(None, error)
+                return
+            (seconds, micros), listed, joined = replies
+            clock = int(seconds) * 1_000_000 + int(micros)
+            noted, groups = _pairs(listed), _pairs(joined)
+            if not groups:
+                done(merged(noted, {}, after, count, clock), None)
+                return
+
+            def asked(found: Sequence[Membership | None] | None, error: Exception | None) -> None:
+                if found is None:
+                    done(None, error)
+                    return
+                stamps = {m.group: max(m.newest, groups[m.group]) for m in found if m is not None}
+                done(merged(noted, stamps, after, count, clock), None)
+
+            self._groups.memberships([(user, group) for group in groups], asked)
+
+        commands = (
+            ("TIME",),
+            ("ZRANGEBYSCORE", self._keys.recent(user), f"({after}", "+inf", "WITHSCORES", "LIMIT", 0, count + 1),
+            ("ZRANGE", self._keys.my_groups(user), 0, -1, "WITHSCORES"),
+        )
+        self._reads.command_all(listed, commands)
+
+
+def merged(noted: dict[str, int], groups: dict[str, int], after: int, count: int, clock: int) -> Recent:
+    """The page of both. `noted`: the `count` + 1 lowest of the list (fewer: there are no more). `groups`: all that he
+    is in; another group in the list is one that he has left."""
+    stamps = {session: stamp for session, stamp in noted.items() if not session.startswith(GROUP_PREFIX)}
+    # What lies above the end of a cut list may have others before it that were not read: it is for a later page.
+    limit = max(noted.values()) if len(noted) > count else None
+    for group, stamp in groups.items():
+        stamp = max(stamp, noted.get(group, 0))
+        if stamp > after and (limit is None or stamp <= limit):
+            stamps[group] = stamp
+    page = sorted(stamps.items(), key=lambda item: item[1])
+    if len(page) > count:
+        cut = page[count][1]  # never between equal stamps, unless all are equal
+        page = [item for item in page if item[1] < cut] or [item for item in page if item[1] == cut]
+        return Recent(page, page[-1][1], True, clock)
+    if limit is not None:
+        return Recent(page, limit, True, clock)
+    return Recent(page, page[-1][1] if page else after, False, clock)
+
+
+def _pairs(reply: Sequence[bytes]) -> dict[str, int]:
+    fields = iter(reply)
+    return {name.decode(): int(stamp) for name, stamp in zip(fields, fields, strict=True)}
