@@ -12,7 +12,9 @@ from nodes.auth import AuthSettings
 from nodes.messages import Draft, MessageNode
 from nodes.packs import Item, handles
 from packs.codes import Code
+from packs.flags import HIGH_PRIORITY
 from packs.table import MSG_SINGLE_CHAT
+from store.priority import message_item
 from store.sessions import Stored
 
 
@@ -84,6 +86,8 @@ class ChatNode(MessageNode):
     def publish_stored(self, draft: Draft, outcome: Stored) -> None:
         holders = self.process.fanout.holders
         item, sender, to = draft.item, draft.message.sender, draft.to
+        if item.request.flags & HIGH_PRIORITY:
+            self._store.priority.add([(to, message_item(draft.message.session, outcome.seq))])
         own, peer = publications.USER + sender, publications.USER + to
         to_own = item.origin.others or holders(own) > 1  # without other devices, nobody but the sending connection
         to_peer = to != sender and holders(peer) > 0

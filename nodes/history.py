@@ -1,4 +1,4 @@
-"""The history node: recent sessions (19) and pages of a session (21)."""
+"""The history node: recent sessions (19), what must not be missed (20) and pages of a session (21)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ from typing import Any
 from mesh.loop import Later
 from nodes import hot
 from nodes.packs import Item, PackNode, handles
+from nodes.reading import may_read, pack_of
+from packs.codec import MSGPACK
 from packs.codes import Code, describe
-from packs.ids import business_members, canonical_session, is_group_id, single_members
-from packs.message import with_numbers
-from packs.pack import VERSION, Pack
+from packs.ids import canonical_session, is_group_id
+from packs.pack import Pack
 from packs.structs import (
     SUCCESS,
     CommonErrorCode,
     HistoryMsgPullResp,
     HotSessionItem,
     HotSessionResp,
+    MsgHighPrioritySyncResp,
 )
-from packs.table import HISTORY_MSG_PULL, HOTSESSION_SYNC
+from packs.table import HIGH_PRIOR_MSG_SYNC, HISTORY_MSG_PULL, HOTSESSION_SYNC
 from store.entries import Entry
 from store.recent import Recent
 from store.sessions import TOUCH_SECONDS, Overview
 
 HOT_SESSIONS = 100
 """Sessions in one answer to 19."""
+PRIORITY_MAX = 200
+"""Items in one answer to 20, and how many when none are asked for."""
 PAGE_DEFAULT, PAGE_MAX = 30, 200
 PAGE_BYTES = 100_000
 """Payload bytes in one page, so that it fits a frame in every codec (JSON may write a byte as six)."""
@@ -135,21 +139,17 @@ class HistoryNode(PackNode):
 
         return done
 
+    # ---- 20
+
+    @handles(HIGH_PRIOR_MSG_SYNC)
+    def _priority(self, item: Item) -> MsgHighPrioritySyncResp:
+        message = item.message
+        count = PRIORITY_MAX if message.count <= 0 else min(message.count, PRIORITY_MAX)
+        page = self._store.priority.page(item.origin.user, max(0, message.seq_id), count, PAGE_BYTES)
+        msgs = [MSGPACK.decode(i) if isinstance(i, bytes) else pack_of(i) for i in page.items]
+        return MsgHighPrioritySyncResp(error_code=MORE if page.cut else SUCCESS, last_seq_id=page.cursor, msgs=msgs)
+
 
 def _newest_seq(overview: Overview) -> int:
     """Pages are cut by stamps, which are coarse; in a page the newest message tells the order."""
     return overview.newest.seq if overview.newest is not None else 0
-
-
-def may_read(user: str, session: str) -> bool:
-    """Whether `user` takes part in a session that is not a group."""
-    members = single_members(session)
-    if members is not None:
-        return user in members
-    parties = business_members(session)
-    return parties is not None and parties[1] == user
-
-
-def pack_of(entry: Entry) -> Pack:
-    """A stored message as readers get it."""
-    return Pack(entry.type, VERSION, entry.flags, entry.pack_id, with_numbers(entry.payload, entry.seq, entry.prev))

@@ -8,8 +8,10 @@ from pathlib import Path
 from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
+from store.controls import Controls
 from store.errors import StoreRefused, StoreUnavailable
 from store.groups import Groups
+from store.priority import Priority
 from store.recent import RecentSessions
 from store.redis import Redis, wait_until_ready
 from store.scripts import ALL
@@ -36,6 +38,8 @@ class HotStore:
         )
         self.groups = Groups(self.writes, self.reads, self.keys, remember_seconds=settings.dedup_seconds)
         self.recent = RecentSessions(self.reads, self.keys, self.groups)
+        self.controls = Controls(self.writes, self.keys, dedup_seconds=settings.dedup_seconds)
+        self.priority = Priority(self.writes, self.reads, self.keys)
         self.users = Users(self.writes, self.reads, self.keys)
 
     def open(self) -> None:

@@ -5,8 +5,11 @@ Session keys share the tag of their shard, `{sNN}`, so that all that one message
     {sNN}:h:<session>   sorted set   history: seqId -> entry (store/entries.py)
     {sNN}:m:<session>   hash         q newest seqId, n countable messages, r:<user> read position "seqId:n",
                                      f:<user> the user has the other as a friend, b:<user> has blocked the other
+    {sNN}:t:<session>   sorted set   tombstones of deleted messages, out of history's way: seqId -> entry
     {sNN}:g:<session>   sorted set   countable messages that are revoked or deleted (seqId)
-    {sNN}:d:<hour>      hash         dedup: digest of session, sender and packId -> seqId, prevSeqId, crc; expires
+    {sNN}:c:<group>     sorted set   controls and high-priority messages of a group: stamp -> item (store/priority.py)
+    {sNN}:d:<hour>      hash         dedup: digest of session, sender and packId -> seqId, prevSeqId, crc; expires.
+                                     The same for controls: -> time (ms), crc
     {sNN}:log           stream       every stored row, for archive, push and hooks
 
 A group lies in the shard of its session, so that a message is checked against the members where it is stored:
@@ -22,6 +25,7 @@ User keys share `{uNN}`:
     {uNN}:r:<user>      sorted set   recent sessions: session -> stamp of the last activity
     {uNN}:g:<user>      sorted set   his groups: group -> stamp. Follows the members, which decide: it may name a group
                                      that he is not in (any more)
+    {uNN}:h:<user>      sorted set   controls and high-priority messages for him, not those of groups: stamp -> item
     {uNN}:stamp         string       the newest stamp given in this shard of users
     {uNN}:l:<user>      hash         device type -> login number
     {uNN}:u:<user>      hash         account: password (argon2id), created, disabled
@@ -30,6 +34,7 @@ User keys share `{uNN}`:
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import blake2b
 from zlib import crc32
 
 USERS = "imesh:users"
@@ -38,6 +43,7 @@ DATASET = "imesh:dataset"
 """Random id of these data, and the number of shards they were made with."""
 GROUP_PREFIX = "GC_"
 """What the ids of groups begin with, and no other session's."""
+DEDUP_BYTES = 12
 
 
 @lru_cache(maxsize=4096)
@@ -69,6 +75,12 @@ class Keys:
     def my_groups(self, user: str) -> str:
         return f"{self.user_tag(user)}:g:{user}"
 
+    def group_priority(self, group: str) -> str:
+        return f"{self.session_tag(group)}:c:{group}"
+
+    def user_priority(self, user: str) -> str:
+        return f"{self.user_tag(user)}:h:{user}"
+
     def recent(self, user: str) -> str:
         return f"{self.user_tag(user)}:r:{user}"
 
@@ -77,3 +89,11 @@ class Keys:
 
     def account(self, user: str) -> str:
         return f"{self.user_tag(user)}:u:{user}"
+
+
+def dedup_field(session: str, sender: str, pack_id: str) -> bytes:
+    """What a resend is known by: short, because it is kept for each message (2 µs and 60 bytes less than the ids).
+
+    The sender is in it, so whoever finds two packIds of one digest has only fooled himself.
+    """
+    return blake2b(f"{session}\0{sender}\0{pack_id}".encode(), digest_size=DEDUP_BYTES).digest()

@@ -24,6 +24,11 @@ PAGE = Script("page.lua")
 ENTER = Script("enter.lua")
 ADD_ACCOUNT = Script("add_account.lua")
 
+CONTROL = Script("control.lua")
+READ = Script("read.lua")
+ENQUEUE = Script("enqueue.lua")
+PRIORITY = Script("priority.lua")
+
 GROUP_CREATE = Script("group_create.lua")
 GROUP_JOIN = Script("group_join.lua")
 GROUP_QUIT = Script("group_quit.lua")
@@ -41,4 +46,4 @@ GROUPS = (
     GROUP_PROFILES, MEMBERSHIPS, MY_GROUPS,
 )  # fmt: skip
 
-ALL = (COMMIT, RECENT, OVERVIEW, PAGE, ENTER, ADD_ACCOUNT, *GROUPS)
+ALL = (COMMIT, RECENT, OVERVIEW, PAGE, ENTER, ADD_ACCOUNT, CONTROL, READ, ENQUEUE, PRIORITY, *GROUPS)

@@ -19,14 +19,11 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.usefixtures("unharmed")
 
 SERVED = {
-    t.PING, t.MSG_SINGLE_CHAT, t.MSG_GROUP_CHAT, t.HOTSESSION_SYNC, t.HISTORY_MSG_PULL,
-    *range(t.GROUPCHAT_SYNC, t.GROUPCHAT_MEMBERS_GET + 1),
+    t.PING, t.MSG_SINGLE_CHAT, t.MSG_GROUP_CHAT, t.MSG_CTRL, t.MSG_READ, t.HOTSESSION_SYNC, t.HIGH_PRIOR_MSG_SYNC,
+    t.HISTORY_MSG_PULL, *range(t.GROUPCHAT_SYNC, t.GROUPCHAT_MEMBERS_GET + 1),
 }  # fmt: skip
 """Types that this version answers by doing something; with an empty payload 2 (or 0 for PING)."""
-NO_NODE = {
-    t.MSG_CTRL, t.MSG_READ, t.HIGH_PRIOR_MSG_SYNC,
-    *range(t.FRIEND_ADD, t.SESSIONATTRIBUTE_SET + 1),
-}  # fmt: skip
+NO_NODE = {*range(t.FRIEND_ADD, t.SESSIONATTRIBUTE_SET + 1)}
 """Types that have a meaning and nobody who serves them yet."""
 OTHERS = [-(2**31), -1, *range(10), t.KICKOUT, t.MSG_BIZ_NOTIFY, t.SYNC_DATA_CMD, *range(26, 40), 48, 59, 60, 2**31 - 1]
 """Unknown types, and those that only the server sends."""
