@@ -53,7 +53,7 @@ class Engine:
         self.mailbox = Mailbox(self._keep_position, mailbox)
         self.requests = Requests(self._send)
         self.inbox = Inbox(catch_up, synced=kept.cursors.get(HOT, 0) > 0)
-        self.sync = Sync(self.inbox, kept.cursors, self.requests.ask, self._unsent, self.tell)
+        self.sync = Sync(self.inbox, kept, self.requests.ask, self._unsent, self.tell)
         self._store = store
         self._on_message = on_message
         self._on_event = on_event
