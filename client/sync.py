@@ -8,12 +8,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from client.errors import Refused
 from client.events import HOW, Changed, Message, Missed
 from client.inbox import Inbox, Pull
-from client.requests import OUTCOME_UNKNOWN, Done
+from client.requests import OUTCOME_UNKNOWN, Ask
 from client.store import HOT, PRIORITY, Kept
 from packs import structs as s
 from packs import table as t
@@ -27,12 +26,6 @@ CATCH_UP = 10_000
 """Messages of one session that are fetched for a gap at most; older ones are left in the history (`Missed` says so)."""
 RETRY_SECONDS, RETRY_SECONDS_MAX = 0.5, 10.0
 """Pause after a failed sync, doubled each time, with full jitter."""
-
-
-class Ask(Protocol):
-    """`Requests.ask`."""
-
-    def __call__(self, pack_type: int, payload: s.Payload | None, done: Done) -> None: ...
 
 
 class Sync:
