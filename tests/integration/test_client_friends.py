@@ -157,7 +157,8 @@ def test_ones_own_devices(connect: Connect, user: User) -> None:
     desk = connect(alice, device_type=5, device_id="desk")
     connect(alice, device_type=1, device_id="lost-phone", on_event=heard.append)
     phone, mine = sorted(desk.devices.list(), key=lambda d: d.device_type)
-    assert [(d.device_type, d.device_id, d.online) for d in (phone, mine)] == [(1, "lost-phone", True), (5, "desk", True)]
+    assert (phone.device_type, phone.device_id, phone.online) == (1, "lost-phone", True)
+    assert (mine.device_type, mine.device_id, mine.online) == (5, "desk", True)
     desk.devices.kick(phone)
     (ended,) = heard.wait(Ended)
     assert ended.kicked
