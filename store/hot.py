@@ -9,7 +9,9 @@ from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
 from store.errors import StoreRefused, StoreUnavailable
+from store.friends import Friends
 from store.groups import Groups
+from store.profiles import Profiles
 from store.recent import RecentSessions
 from store.redis import Redis, wait_until_ready
 from store.scripts import ALL
@@ -37,6 +39,8 @@ class HotStore:
         self.groups = Groups(self.writes, self.reads, self.keys, remember_seconds=settings.dedup_seconds)
         self.recent = RecentSessions(self.reads, self.keys, self.groups)
         self.users = Users(self.writes, self.reads, self.keys)
+        self.friends = Friends(self.writes, self.reads, self.keys)
+        self.profiles = Profiles(self.writes, self.reads, self.keys)
 
     def open(self) -> None:
         """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet."""

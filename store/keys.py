@@ -66,6 +66,10 @@ class Keys:
     def user_tag(self, user: str) -> str:
         return _tag("u", crc32(user.encode()) % self.shards)
 
+    def user_tags(self) -> list[str]:
+        """The tags of all shards of users."""
+        return [_tag("u", number) for number in range(self.shards)]
+
     def history(self, session: str) -> str:
         return f"{self.session_tag(session)}:h:{session}"
 

@@ -1,7 +1,7 @@
 -- Decide on a change of relations where its maker is kept: whole or not at all. What it means for the other shards is
 -- noted here, in the same step, until it is done there.
 -- KEYS[1]  the stamp key of this shard of users
--- ARGV     tag, user, kind, limit, floor, then 2 per other user: id, remark ('' leaves it)
+-- ARGV     tag, user, kind, limit, floor, then 3 per other user: id, session of the pair, remark ('' leaves it)
 --          kind   add, delete, block, unblock, ask, accept, decline
 --          limit  friends (add, accept) or blocked users (block) that he may have
 --          floor  the new versions of friendships are above it
@@ -10,10 +10,10 @@
 local tag, user, kind, limit, floor = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local friends, versions, blocked = tag .. ':f:' .. user, tag .. ':v:' .. user, tag .. ':b:' .. user
 local attributes, asked, todo = tag .. ':a:' .. user, tag .. ':q:' .. user, tag .. ':j'
-local notes = {0}
+local notes, session = {0}, ''
 
 local function note(what, other, version)
-  local made = what .. '\0' .. user .. '\0' .. other .. '\0' .. version
+  local made = table.concat({what, user, other, session, version}, '\0')
   call('ZADD', todo, new_stamp(KEYS[1]), made)
   notes[#notes + 1] = made
 end
@@ -81,7 +81,7 @@ end
 local have, new = 0, 0
 if kind == 'add' or kind == 'accept' then have = call('ZCARD', friends) end
 if kind == 'block' then have = call('SCARD', blocked) end
-for i = 6, #ARGV, 2 do
+for i = 6, #ARGV, 3 do
   local friend = call('ZSCORE', friends, ARGV[i])
   if kind == 'accept' and not friend and not call('ZSCORE', asked, ARGV[i]) then return {2} end
   if kind == 'block' then
@@ -91,5 +91,8 @@ for i = 6, #ARGV, 2 do
   end
 end
 if new > 0 and have + new > limit then return {1} end
-for i = 6, #ARGV, 2 do apply[kind](ARGV[i], ARGV[i + 1]) end
+for i = 6, #ARGV, 3 do
+  session = ARGV[i + 1]
+  apply[kind](ARGV[i], ARGV[i + 2])
+end
 return notes
