@@ -1,4 +1,5 @@
-"""The user node: who logs in, under which number, and accounts with built-in passwords."""
+"""The user node: who logs in, under which number, and accounts with built-in passwords. What users have to do with each
+other is in the parts that it is put together from: see `nodes/social.py`."""
 
 from __future__ import annotations
 
@@ -8,11 +9,13 @@ from typing import Any
 from mesh.dispatch import Incoming
 from mesh.errors import AppError, Overloaded, Timeout
 from mesh.loop import post
-from mesh.node import Node, batch
-from nodes import hot, publications
-from nodes.auth import AuthSettings, Passwords, Tokens
+from mesh.node import batch
+from nodes import publications
+from nodes.auth import Passwords, Tokens
 from nodes.contracts import Login, User
+from nodes.friends import FriendsNode
 from nodes.limits import Buckets
+from nodes.profiles import ProfilesNode
 from nodes.settings import is_loopback
 from packs.codes import Code
 from packs.ids import is_user_id
@@ -23,16 +26,11 @@ ADDRESS_FACTOR = 10
 MAX_TOKEN_SECONDS = 366 * 24 * 3600
 
 
-class UserNode(Node, User):
-    """Logins and accounts."""
-
-    sections = {**hot.SECTIONS, "auth": AuthSettings}
-    publishes = True
+class UserNode(FriendsNode, ProfilesNode, User):
+    """Logins and accounts, and what users have to do with each other."""
 
     def start(self) -> None:
-        self._auth: AuthSettings = self.section("auth")
-        self._store = self.process.shared(hot.hot_store)
-        self._store.open()
+        super().start()
         self._tokens = Tokens(self._auth, self.process.topology.data_dir)
         self._passwords = Passwords()
         self._by_account = Buckets(self._auth.tries_per_minute)

@@ -10,8 +10,10 @@ from mesh.loop import now
 from store import keys
 from store.controls import Controls
 from store.errors import StoreRefused, StoreUnavailable
+from store.friends import Friends
 from store.groups import Groups
 from store.priority import Priority
+from store.profiles import Profiles
 from store.recent import RecentSessions
 from store.redis import Redis, wait_until_ready
 from store.scripts import ALL
@@ -41,6 +43,8 @@ class HotStore:
         self.controls = Controls(self.writes, self.keys, dedup_seconds=settings.dedup_seconds)
         self.priority = Priority(self.writes, self.reads, self.keys)
         self.users = Users(self.writes, self.reads, self.keys)
+        self.friends = Friends(self.writes, self.reads, self.keys)
+        self.profiles = Profiles(self.writes, self.reads, self.keys)
 
     def open(self) -> None:
         """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet."""

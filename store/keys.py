@@ -4,7 +4,8 @@ Session keys share the tag of their shard, `{sNN}`, so that all that one message
 
     {sNN}:h:<session>   sorted set   history: seqId -> entry (store/entries.py)
     {sNN}:m:<session>   hash         q newest seqId, n countable messages, r:<user> read position "seqId:n",
-                                     f:<user> the user has the other as a friend, b:<user> has blocked the other
+                                     f:<user> the user has the other as a friend, b:<user> has blocked the other,
+                                     v version of the friendship, w:<user> version of his blocking
     {sNN}:t:<session>   sorted set   tombstones of deleted messages, out of history's way: seqId -> entry
     {sNN}:g:<session>   sorted set   countable messages that are revoked or deleted (seqId)
     {sNN}:c:<group>     sorted set   controls and high-priority messages of a group: stamp -> item (store/priority.py)
@@ -29,6 +30,14 @@ User keys share `{uNN}`:
     {uNN}:stamp         string       the newest stamp given in this shard of users
     {uNN}:l:<user>      hash         device type -> login number
     {uNN}:u:<user>      hash         account: password (argon2id), created, disabled
+    {uNN}:i:<user>      hash         profile: name, avatar, mobile, birthday
+    {uNN}:f:<user>      sorted set   friends: friend -> stamp of the last change
+    {uNN}:v:<user>      hash         version of each friendship that there is or was (store/friends.py)
+    {uNN}:b:<user>      set          whom he has blocked
+    {uNN}:q:<user>      sorted set   who asks to be his friend: user -> stamp
+    {uNN}:a:<user>      hash         attributes that he keeps: "friend NUL name" -> value; friend -> names, each and NUL
+    {uNN}:s:<user>      hash         the same of his sessions: "session NUL name" -> value; session -> names
+    {uNN}:j             sorted set   changes of relations that other shards may lack yet: note -> stamp
 """
 
 from __future__ import annotations
@@ -63,6 +72,10 @@ class Keys:
     def user_tag(self, user: str) -> str:
         return _tag("u", crc32(user.encode()) % self.shards)
 
+    def user_tags(self) -> list[str]:
+        """The tags of all shards of users."""
+        return [_tag("u", number) for number in range(self.shards)]
+
     def history(self, session: str) -> str:
         return f"{self.session_tag(session)}:h:{session}"
 
@@ -83,6 +96,10 @@ class Keys:
 
     def recent(self, user: str) -> str:
         return f"{self.user_tag(user)}:r:{user}"
+
+    def of_user(self, letter: str, user: str) -> str:
+        """A key of a user by its letter in the list above."""
+        return f"{self.user_tag(user)}:{letter}:{user}"
 
     def logins(self, user: str) -> str:
         return f"{self.user_tag(user)}:l:{user}"
