@@ -163,6 +163,15 @@ def test_pages_of_history_are_full_whatever_was_deleted(pair: tuple[Raw, Raw, st
     assert pages == [kept[:3], kept[3:6], kept[6:], []]
 
 
+def test_pages_of_overridden_messages_fit_a_frame(pair: tuple[Raw, Raw, str, str]) -> None:
+    a, b, _, bob = pair
+    messages = [send(a, bob) for _ in range(15)]
+    for message in messages:
+        assert control(a, message, OVERRIDE, "x" * 60_000) == 0
+    found = stored(b, messages[0].session)
+    assert 0 < len(found) < 15 and {m.content for _, m in found} == {"x" * 60_000}
+
+
 def test_kept_content_when_the_operator_wants_it(narrow: System, user: Callable[[], str]) -> None:
     alice, bob = user(), user()
     a, b = narrow.client(alice), narrow.client(bob)

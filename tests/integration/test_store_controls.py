@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -326,3 +327,59 @@ def test_who_may_not_read_a_group(store: Store) -> None:
     sent = store.send("m", session=GROUP, by="owner")
     assert store.read("b", sent.seq, GROUP) == (c.READ_NOT_MEMBER, 0)
     assert store.read("a", sent.seq, GROUP) == (c.MOVED, sent.seq)
+
+
+# ---- at random
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_everything_adds_up(store: Store, seed: int) -> None:
+    """Two users write, change and read at random; history, newest message and unread are those of a plain model."""
+    dice = random.Random(seed)
+    sent: list[tuple[int, str, bool]] = []  # seqId, sender, whether it counts
+    state: dict[int, set[int]] = {}  # seqId -> commands
+    position = {"a": 0, "b": 0}
+    for n in range(120):
+        who = dice.choice("ab")
+        chance = dice.random()
+        if chance < 0.45 or not sent:
+            counts = dice.random() < 0.7
+            seq = store.send(f"m{n}", by=who, flags=COUNTER if counts else 0).seq
+            sent.append((seq, who, counts))
+            state[seq] = set()
+            position[who] = seq
+        elif chance < 0.8:
+            seq, sender, _ = dice.choice(sent)
+            target = store_name(store, seq)
+            command = dice.choice([REVOKING, OVERRIDING, DELETING])
+            outcome = store.control(command, seq, target, f"new {n}", by=who, pack_id=f"c{n}").status
+            if DELETING in state[seq] and command != DELETING:
+                assert outcome == c.NOT_FOUND
+            elif sender != who:
+                assert outcome == c.DENIED
+            else:
+                assert outcome == c.DONE
+                state[seq].add(command)
+        else:
+            seq = dice.choice(sent)[0] + dice.choice([-1, 0, 1])
+            reached = max((s for s, _, _ in sent if s <= seq), default=0)
+            position[who] = max(position[who], reached)
+            assert store.read(who, seq).seq == position[who]
+        there = [seq for seq, _, _ in sent if DELETING not in state[seq]]
+        assert [entry.seq for entry in store.history()][:100] == there[::-1][:100]
+        for user in "ab":
+            view = store.overview(user)
+            assert (view.newest.seq if view.newest else None) == (there[-1] if there else None)
+            gone = {seq for seq, done in state.items() if done & {REVOKING, DELETING}}
+            assert view.read_seq == position[user]
+            assert view.unread == sum(k and seq > position[user] and seq not in gone for seq, _, k in sent)
+
+
+def store_name(store: Store, seq: int) -> str:
+    """The packId of a message, deleted or not."""
+    tag = KEYS.session_tag(SESSION)
+    for key in ("h", "t"):
+        found = store.redis.ask("ZRANGEBYSCORE", f"{tag}:{key}:{SESSION}", seq, seq)
+        if found:
+            return parse(found[0]).pack_id
+    raise AssertionError(f"no message {seq}")
