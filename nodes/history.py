@@ -79,10 +79,11 @@ class HistoryNode(PackNode):
             packs: list[Pack] = []
             size = 0
             for entry in page:
-                size += len(entry.payload)
+                pack = pack_of(entry)
+                size += len(pack.payload)
                 if packs and size > PAGE_BYTES:
                     break
-                packs.append(pack_of(entry))
+                packs.append(pack)
             item.answer(HistoryMsgPullResp(error_code=SUCCESS, session_id=session, msgs=packs))
 
         return done

@@ -21,10 +21,11 @@ local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
 
 local function number(n) return format('%.0f', n) end
 
--- As enqueue.lua does it, but with the message.
-local function prioritize(queue, item)
+-- As enqueue.lua does it, but with the message. Messages of one script get stamps of their own, in whatever groups: a page
+-- of several queues is never cut between equal ones, and must fit a frame.
+local function prioritize(queue, item, i)
   local newest = call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')[2]
-  call('ZADD', queue, number(math.max(now, tonumber(newest or 0) + 1)), item)
+  call('ZADD', queue, number(math.max(now + (i - 5) / 8, tonumber(newest or 0) + 1)), item)
   call('ZREMRANGEBYSCORE', queue, '-inf', number(now - PRIORITY_SECONDS * 1000000))
   call('EXPIRE', queue, PRIORITY_SECONDS)
 end
@@ -65,7 +66,7 @@ local function store(i)
   call('ZADD', tag .. ':h:' .. session, seq_text, entry)
   call('HSET', meta, 'q', seq_text, 'n', n_text, 'r:' .. sender, seq_text .. ':' .. n_text)
   call('HSET', dedup, field, pack('>I8I8', seq, last) .. crc)
-  if marks > '1' then prioritize(tag .. ':c:' .. session, seq_text .. ' ' .. session) end
+  if marks > '1' then prioritize(tag .. ':c:' .. session, seq_text .. ' ' .. session, i) end
   if call('HLEN', dedup) == 1 then call('EXPIRE', dedup, 2 * dedup_seconds) end
   if log_keep_ms > 0 and seq % TRIM_EVERY == 0 then
     call('XADD', tag .. ':log', 'MINID', '~', log_floor, '*', 's', session, 'e', entry)

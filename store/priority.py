@@ -155,7 +155,7 @@ _PACK = 0x95
 
 
 def _size(item: Item) -> int:
-    return len(item) if isinstance(item, bytes) else len(item.payload) + len(item.content)
+    return len(item) if isinstance(item, bytes) else len(item.payload) + len(item.content.encode())
 
 
 def _ignore(reply: Any, error: Exception | None) -> None:
