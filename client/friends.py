@@ -36,16 +36,25 @@ class Friends:
         """Be friends no more, in both directions."""
         self._request(t.FRIEND_DEL, s.FriendDelReq(friends=[s.FriendInfo(friend_id=user)]))
 
+    def _fetch(self) -> list[str]:
+        """Fetch what has changed, in as many pages as there are; the ids of all friends."""
+        while True:
+            response: s.FriendSyncResp = self._request(t.FRIEND_SYNC, s.FriendSyncReq(timestamp=self._cursor))
+            new = {f.friend_id: Friend(f.friend_id, f.remark) for f in response.friends}
+            more = response.timestamp > self._cursor and not new.items() <= self._known.items()
+            self._known.update(new)
+            self._cursor = response.timestamp
+            if not more:
+                return response.friend_ids
+
     def list(self) -> list[Friend]:
         """All friends. Only what has changed since the last time is fetched."""
         with self._lock:
-            response: s.FriendSyncResp = self._request(t.FRIEND_SYNC, s.FriendSyncReq(timestamp=self._cursor))
-            self._known.update({f.friend_id: Friend(f.friend_id, f.remark) for f in response.friends})
-            if any(friend not in self._known for friend in response.friend_ids):
-                response = self._request(t.FRIEND_SYNC, s.FriendSyncReq(timestamp=0))
-                self._known = {f.friend_id: Friend(f.friend_id, f.remark) for f in response.friends}
-            self._cursor = response.timestamp
-            self._known = {friend: self._known[friend] for friend in response.friend_ids if friend in self._known}
+            ids = self._fetch()
+            if any(friend not in self._known for friend in ids):  # the cursor was another server's
+                self._cursor, self._known = 0, {}
+                ids = self._fetch()
+            self._known = {friend: self._known[friend] for friend in ids if friend in self._known}
             return list(self._known.values())
 
     def set(self, user: str, name: str, value: str) -> None:

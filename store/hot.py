@@ -8,6 +8,7 @@ from pathlib import Path
 from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
+from store.devices import Devices
 from store.errors import StoreRefused, StoreUnavailable
 from store.friends import Friends
 from store.groups import Groups
@@ -39,6 +40,7 @@ class HotStore:
         self.groups = Groups(self.writes, self.reads, self.keys, remember_seconds=settings.dedup_seconds)
         self.recent = RecentSessions(self.reads, self.keys, self.groups)
         self.users = Users(self.writes, self.reads, self.keys)
+        self.devices = Devices(self.writes, self.reads, self.keys)
         self.friends = Friends(self.writes, self.reads, self.keys)
         self.profiles = Profiles(self.writes, self.reads, self.keys)
 
