@@ -119,6 +119,7 @@ class FriendsNode(SocialNode):
         if status == NOT_ASKED:
             raise AppError(Code.PARAM, "no such request")
         self._tell(user, kind, told, skip)
+        self.stir(user, *rows)  # who may know where they are
 
     def _tell(self, user: str, kind: str, notes: Iterable[Note], skip: str = "") -> None:
         """Tell those concerned of a change."""
@@ -127,6 +128,19 @@ class FriendsNode(SocialNode):
                 self.tell([note.other], _THEIRS[note.kind])
         for command in _OWN[kind]:
             self.tell([user], command, skip)
+
+    # ---- for other nodes
+
+    def add_friends(self, user: str, friends: tuple[tuple[str, str], ...]) -> None:
+        require_others(user, [friend for friend, _ in friends])
+        self.befriend(user, {friend: require_short("remark", remark, REMARK_MAX) for friend, remark in friends})
+
+    def delete_friends(self, user: str, friends: tuple[str, ...]) -> None:
+        self.unfriend(user, require_others(user, friends))
+
+    def friends(self, user: str) -> tuple[tuple[str, str], ...]:
+        found = self._store.friends.changed(user, 0, self.settings.max_friends + 1)
+        return tuple((friend.user, friend.remark) for friend in found.friends)
 
     # ---- what dead processes left
 
@@ -151,6 +165,7 @@ class FriendsNode(SocialNode):
             for note in self._store.friends.repair():
                 self.stats.counts["relations.repaired"] += 1
                 self._tell(note.user, note.kind, [note])
+                self.stir(note.user, note.other)
         except StoreError as error:
             self.log.limited("repair", 60, "relations could not be looked through", error=error)
         finally:
@@ -194,9 +209,7 @@ class FriendsNode(SocialNode):
     @handles(t.BLOCK)
     def _block(self, item: Item) -> CommonErrorCode:
         user = item.origin.user
-        others = require_ids(item.message.user_ids, ROWS_MAX)
-        if user in others:
-            raise AppError(Code.PARAM, "one cannot block oneself")
+        others = require_others(user, item.message.user_ids)
         self.require_accounts(others)
         self._change(user, BLOCK, dict.fromkeys(others, ""), self.settings.max_blocked, item.origin.connection)
         return SUCCESS
@@ -225,15 +238,21 @@ class FriendsNode(SocialNode):
         return FriendSyncResp(friends=rows, timestamp=max(after, settled), friend_ids=found.ids)
 
 
+def require_others(user: str, others: Sequence[str]) -> list[str]:
+    """Well-formed ids, each once, and all of others than `user`. Raises `AppError`."""
+    require_ids([user], 1)
+    found = require_ids(others, ROWS_MAX)
+    if user in found:
+        raise AppError(Code.PARAM, "one has no relation to oneself")
+    return found
+
+
 def _rows(item: Item) -> dict[str, str]:
     """The friends of a request: id -> remark. Raises `AppError`."""
     rows: list[FriendInfo] = item.message.friends
     user = require_self(item, *(row.user_id for row in rows))
-    ids = require_ids([row.friend_id for row in rows], ROWS_MAX)
-    if user in ids:
-        raise AppError(Code.PARAM, "friendId is you")
-    remarks = {row.friend_id: require_short("remark", row.remark, REMARK_MAX) for row in rows}
-    return {friend: remarks[friend] for friend in ids}
+    require_others(user, [row.friend_id for row in rows])
+    return {row.friend_id: require_short("remark", row.remark, REMARK_MAX) for row in rows}
 
 
 def _fitting(friends: list[Friend]) -> list[Friend]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from mesh.loop import Later
 from nodes import hot
 from nodes.packs import Item, PackNode, handles
@@ -23,6 +25,7 @@ from packs.structs import (
 )
 from packs.table import HIGH_PRIOR_MSG_SYNC, HISTORY_MSG_PULL, HOTSESSION_SYNC
 from store.entries import Entry
+from store.profiles import SESSION
 from store.recent import Recent
 from store.sessions import TOUCH_SECONDS, Overview
 
@@ -38,6 +41,8 @@ SETTLED_US = 5_000_000
 RESTED_SECONDS = 1.5 * TOUCH_SECONDS
 RESTED_US = int(RESTED_SECONDS * 1_000_000)
 """Activity right after a stamp does not move it; activity this much later does."""
+_encode_json = msgspec.json.Encoder().encode
+
 MORE = CommonErrorCode(code=Code.HOT_SESSION_MORE, desc=describe(Code.HOT_SESSION_MORE))
 
 
@@ -115,16 +120,26 @@ class HistoryNode(PackNode):
                 else:
                     self._note_again(item.origin.user, found.sessions)
             settled = found.reach if found.more else min(found.reach, found.clock - SETTLED_US)
-            seen = self._seen(item, max(after, settled), found.more)
-            self._store.sessions.overview(item.origin.user, found.sessions, seen)
+            self._overview(item, found.sessions, max(after, settled), found.more)
 
         return done
+
+    def _overview(self, item: Item, sessions: list[tuple[str, int]], cursor: int, more: bool) -> None:
+        def attributed(attributes: list[dict[str, str]] | None, error: Exception | None) -> None:
+            if attributes is None:
+                item.fail(error or RuntimeError("no attributes"))
+                return
+            seen = self._seen(item, cursor, more, dict(zip(names, attributes, strict=True)))
+            self._store.sessions.overview(item.origin.user, sessions, seen)
+
+        names = [session for session, _ in sessions]
+        self._store.profiles.start_attributes(SESSION, item.origin.user, names, attributed)
 
     def _note_again(self, user: str, page: list[tuple[str, int]]) -> None:
         """A page full of sessions that never rest: have them come again with later stamps."""
         Later(RESTED_SECONDS, self._store.sessions.touch, [(user, session) for session, _ in page])
 
-    def _seen(self, item: Item, cursor: int, more: bool) -> Any:
+    def _seen(self, item: Item, cursor: int, more: bool, attributes: dict[str, dict[str, str]]) -> Any:
         def done(sessions: Sequence[Overview] | None, error: Exception | None) -> None:
             if sessions is None:
                 item.fail(error or RuntimeError("no sessions"))
@@ -132,7 +147,7 @@ class HistoryNode(PackNode):
             rows = [
                 HotSessionItem(
                     session_id=s.session, read_seq_id=s.read_seq, unread_count=s.unread,
-                    last_msgs=[pack_of(s.newest)] if s.newest else [], attribute="{}",
+                    last_msgs=[pack_of(s.newest)] if s.newest else [], attribute=_json(attributes[s.session]),
                 )
                 for s in sorted((s for s in sessions if s.newest is not None), key=_newest_seq)
             ]  # fmt: skip
@@ -149,6 +164,10 @@ class HistoryNode(PackNode):
         page = self._store.priority.page(item.origin.user, max(0, message.seq_id), count, PAGE_BYTES)
         msgs = [MSGPACK.decode(i) if isinstance(i, bytes) else pack_of(i) for i in page.items]
         return MsgHighPrioritySyncResp(error_code=MORE if page.cut else SUCCESS, last_seq_id=page.cursor, msgs=msgs)
+
+
+def _json(attributes: dict[str, str]) -> str:
+    return _encode_json(attributes).decode() if attributes else "{}"
 
 
 def _newest_seq(overview: Overview) -> int:

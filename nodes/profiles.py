@@ -46,11 +46,14 @@ class ProfilesNode(SocialNode):
     def _update(self, item: Item) -> CommonErrorCode:
         info: UserInfo = item.message.user_info
         user = require_self(item, info.user_id)
-        self.set_info(user, Profile(info.name, info.avatar, info.mobile, info.birthday))
+        self.set_profile(user, Profile(info.name, info.avatar, info.mobile, info.birthday))
         return SUCCESS
 
-    def set_info(self, user: str, profile: Profile) -> None:
-        """Replace a profile. Raises `AppError`."""
+    def profiles(self, users: tuple[str, ...]) -> tuple[Profile, ...]:
+        return tuple(self._store.profiles.get(require_ids(users, USERS_MAX)))
+
+    def set_profile(self, user: str, profile: Profile) -> None:
+        require_ids([user], 1)
         for name, most in PROFILE_MAX.items():
             require_short(name, getattr(profile, name), most)
         self._store.profiles.put(user, profile)

@@ -2,6 +2,9 @@
 
     nodes/friends.py    friends, requests, blocked users
     nodes/profiles.py   profiles and attributes
+    nodes/presence.py   who is online
+    nodes/devices.py    devices, and what ends their logins
+    nodes/notices.py    who is typing
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from packs.enums import SyncCommand
 from packs.ids import is_user_id
 
 DIRECT, REQUEST = "direct", "request"
+STIRRED = publications.stirred()
 
 
 class UserSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,6 +34,8 @@ class UserSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Friends of one user, at most."""
     max_blocked: int = 1_000
     """Users that one user may have blocked."""
+    typing_per_minute: int = 60
+    """Typing notices of one user (code 7)."""
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if self.friend_mode not in (DIRECT, REQUEST):
@@ -37,6 +43,8 @@ class UserSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for key in ("max_friends", "max_blocked"):
             if not 1 <= getattr(self, key) <= 5_000:  # more do not fit an answer of one frame
                 yield key, "must be from 1 to 5000"
+        if self.typing_per_minute < 1:
+            yield "typing_per_minute", "must be at least 1"
 
 
 class SocialNode(PackNode):
@@ -58,6 +66,13 @@ class SocialNode(PackNode):
             topic = publications.USER + user
             if self.process.fanout.holders(topic):
                 self.publish(topic, body)
+
+    def stir(self, *users: str) -> None:
+        """Have those who watch the presence of these users look again. Costs nothing where nobody does."""
+        for user in users:
+            topic = publications.PRESENCE + user
+            if self.process.fanout.holders(topic):
+                self.publish(topic, STIRRED)
 
     def require_accounts(self, users: Sequence[str]) -> None:
         """Where users have accounts, all of these must. In a greenlet. Raises `AppError`."""

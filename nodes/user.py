@@ -13,12 +13,13 @@ from mesh.node import batch
 from nodes import publications
 from nodes.auth import Passwords, Tokens
 from nodes.contracts import Login, User
+from nodes.devices import DevicesNode, require_user
 from nodes.friends import FriendsNode
 from nodes.limits import Buckets
+from nodes.notices import NoticesNode
 from nodes.profiles import ProfilesNode
 from nodes.settings import is_loopback
 from packs.codes import Code
-from packs.ids import is_user_id
 from store.errors import StoreError
 
 ADDRESS_FACTOR = 10
@@ -26,7 +27,7 @@ ADDRESS_FACTOR = 10
 MAX_TOKEN_SECONDS = 366 * 24 * 3600
 
 
-class UserNode(FriendsNode, ProfilesNode, User):
+class UserNode(FriendsNode, ProfilesNode, DevicesNode, NoticesNode, User):
     """Logins and accounts, and what users have to do with each other."""
 
     def start(self) -> None:
@@ -89,8 +90,12 @@ class UserNode(FriendsNode, ProfilesNode, User):
                     call.fail(Timeout(str(error)))
                 return
             for call, number in zip(calls, numbers, strict=True):
-                user, device_type = call.args
+                user, device_type, _ = call.args
+                if not number:
+                    call.fail(AppError(Code.CONN_DENIED, "the account is disabled"))
+                    continue
                 self.publish(publications.USER + user, publications.kick(device_type, number))
+                self.stir(user)
                 call.reply(number)
             self.stats.counts["logins"] += len(calls)
 
@@ -104,8 +109,7 @@ class UserNode(FriendsNode, ProfilesNode, User):
     # ---- accounts
 
     def add_account(self, user: str, password: str, replace: bool) -> bool:
-        if not is_user_id(user):
-            raise AppError(Code.PARAM, "a user id has 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        require_user(user)
         if not password:
             raise AppError(Code.PARAM, "the password is empty")
         return self._store.users.add(user, self._passwords.hash(password), replace)
@@ -114,8 +118,7 @@ class UserNode(FriendsNode, ProfilesNode, User):
         return tuple(self._store.users.page(start, count))
 
     def token(self, user: str, seconds: int) -> str:
-        if not is_user_id(user):
-            raise AppError(Code.PARAM, "a user id has 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        require_user(user)
         if not 1 <= seconds <= MAX_TOKEN_SECONDS:
             raise AppError(Code.PARAM, f"a token is good for 1 to {MAX_TOKEN_SECONDS} seconds")
         return self._tokens.sign(user, seconds)

@@ -133,13 +133,14 @@ class Friends:
         return told
 
     def repair(self, seconds: float = UNFINISHED_SECONDS) -> list[Note]:
-        """`finish` what is noted for longer than `seconds`."""
+        """Finish what is noted for longer than `seconds`; returns it."""
         limit = int((time.time() - seconds) * 1_000_000)
         tags = self._keys.user_tags()
         commands = [("ZRANGEBYSCORE", f"{tag}:j", "-inf", limit, "LIMIT", 0, CHUNK) for tag in tags]
         found = wait_for(lambda done: self._reads.command_all(done, commands))
         notes = [_note(note) for reply in found for note in reply]
-        return self.finish(notes) if notes else []
+        self.finish(notes)
+        return notes
 
     def _relate_pairs(self, notes: Iterable[Note]) -> list[int]:
         """Write the shards of the sessions; versions found there that are above ours and say otherwise."""

@@ -9,6 +9,7 @@ from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
 from store.controls import Controls
+from store.devices import Devices
 from store.errors import StoreRefused, StoreUnavailable
 from store.friends import Friends
 from store.groups import Groups
@@ -43,6 +44,7 @@ class HotStore:
         self.controls = Controls(self.writes, self.keys, dedup_seconds=settings.dedup_seconds)
         self.priority = Priority(self.writes, self.reads, self.keys)
         self.users = Users(self.writes, self.reads, self.keys)
+        self.devices = Devices(self.writes, self.reads, self.keys)
         self.friends = Friends(self.writes, self.reads, self.keys)
         self.profiles = Profiles(self.writes, self.reads, self.keys)
 

@@ -29,6 +29,7 @@ User keys share `{uNN}`:
     {uNN}:h:<user>      sorted set   controls and high-priority messages for him, not those of groups: stamp -> item
     {uNN}:stamp         string       the newest stamp given in this shard of users
     {uNN}:l:<user>      hash         device type -> login number
+    {uNN}:d:<user>      hash         devices: type -> the newest login, s<type> -> when it ended (store/devices.py)
     {uNN}:u:<user>      hash         account: password (argon2id), created, disabled
     {uNN}:i:<user>      hash         profile: name, avatar, mobile, birthday
     {uNN}:f:<user>      sorted set   friends: friend -> stamp of the last change

@@ -23,6 +23,9 @@ OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")
 ENTER = Script("enter.lua")
 ADD_ACCOUNT = Script("add_account.lua")
+LEFT = Script("left.lua")
+EXPEL = Script("expel.lua")
+SEEN = Script("seen.lua")
 
 CONTROL = Script("control.lua")
 READ = Script("read.lua")
@@ -53,6 +56,6 @@ FRIENDS = Script("friends.lua", "people.lua")
 ATTRIBUTE = Script("attribute.lua", "people.lua")
 ATTRIBUTES = Script("attributes.lua", "people.lua")
 
-PEOPLE = (RELATE_OWN, RELATE_OTHER, RELATE_PAIR, FRIENDS, ATTRIBUTE, ATTRIBUTES)
+PEOPLE = (LEFT, EXPEL, SEEN, RELATE_OWN, RELATE_OTHER, RELATE_PAIR, FRIENDS, ATTRIBUTE, ATTRIBUTES)
 
 ALL = (COMMIT, RECENT, OVERVIEW, PAGE, ENTER, ADD_ACCOUNT, CONTROL, READ, ENQUEUE, PRIORITY, *GROUPS, *PEOPLE)

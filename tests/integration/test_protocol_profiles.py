@@ -185,7 +185,8 @@ def test_what_58_refuses(system: System, user: User) -> None:
     alice, bob, carol = user(), user(), user()
     a, session = system.client(alice), single_session(alice, bob)
     assert put_session(a, session, "TOP", "1", user=bob) == 23
-    for wrong in (single_session(bob, carol), business_session("app", bob), business_session(alice, bob), "XX_1", "SC_a"):
+    of_others = (single_session(bob, carol), business_session("app", bob), business_session(alice, bob))
+    for wrong in (*of_others, "XX_1", "SC_a"):
         assert put_session(a, wrong, "TOP", "1") == 2
     assert put_session(a, session, "n" * 65, "1") == put_session(a, session, "n", "v" * 1025) == 2
     assert put_session(a, business_session("app", alice), "TOP", "1") == 0
