@@ -83,7 +83,7 @@ class Client:
         login = s.LoginReq(client_id=user, password=password, device_type=device_type, device_id=device_id)
         self._how = How(codec, tls, login, compress)
         self._engine = Engine(
-            store or MemoryStore(), Outbox(window, limit=outbox), catch_up, mailbox, on_message, on_event
+            user, store or MemoryStore(), Outbox(window, limit=outbox), catch_up, mailbox, on_message, on_event
         )
         self._reader: Reader | None = None
         request = self._engine.requests.request
@@ -93,7 +93,7 @@ class Client:
         self.sessions = Sessions(user, request)
         self.presence = self._engine.presences
         self.devices = Devices(request)
-        self.monitor = Monitor(user, request)
+        self.monitor = self._engine.monitor
 
     # ---- life
 

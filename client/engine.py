@@ -19,6 +19,7 @@ from client.errors import ConnectionLost, Refused
 from client.events import Event, ListChanged, Message, Read, Resync, Sent, Typing
 from client.inbox import Inbox
 from client.mailbox import Mailbox
+from client.monitor import Monitor
 from client.outbox import Outbox, Outgoing
 from client.presence import Presences, presence_of
 from client.requests import OUTCOME_UNKNOWN, Requests
@@ -52,7 +53,7 @@ class Engine:
     """The parts of one client, and how they work together."""
 
     def __init__(
-        self, store: Store, outbox: Outbox, catch_up: bool, mailbox: int,
+        self, user: str, store: Store, outbox: Outbox, catch_up: bool, mailbox: int,
         on_message: Callable[[Message], None] | None, on_event: Callable[[Any], None] | None,
     ) -> None:  # fmt: skip
         kept = store.load()
@@ -65,6 +66,7 @@ class Engine:
         self.requests = Requests(self._send)
         self.inbox = Inbox(catch_up, synced=kept.cursors.get(HOT, 0) > 0)
         self.presences = Presences(self.requests.request, self.requests.ask, self.tell)
+        self.monitor = Monitor(user, self.requests.request, self.requests.ask)
         self.sync = Sync(self.inbox, kept, self.requests.ask, self._unsent, self.tell)
         self._store = store
         self._on_message = on_message
@@ -120,6 +122,7 @@ class Engine:
         self.inbox.connected(now)
         self.sync.begin(now)
         self.presences.again()
+        self.monitor.again()
 
     def ready(self) -> None:
         """Let messages out: what is unread is known now (sending moves the read position)."""
@@ -178,7 +181,7 @@ class Engine:
                 else:
                     self.requests.answered(pack)
             elif pack.type == t.KICKOUT:
-                raise Refused(Code.CONN_KICKOUT, "logged in elsewhere")
+                raise Refused(Code.CONN_KICKOUT, "logged in elsewhere, or logged out from there")
             else:
                 self._pushed(pack, time.monotonic())
         except PayloadError as error:
