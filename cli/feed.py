@@ -183,7 +183,7 @@ class Feed:
         elif isinstance(event, Missed) and event.session_id:
             self.note(f"older messages with {peer_of(self._user, event.session_id)} are in the /history only")
         elif isinstance(event, Ended) and event.kicked:
-            self.note("This chat is over: you logged in elsewhere with the same kind of device, or logged this one out.")
+            self.note("This chat is over: you logged in elsewhere with the same kind of device, or logged it out.")
         elif isinstance(event, Ended) and self._early is None:
             self.note(f"The server does not let you in any more: {event.reason}")
 
