@@ -21,6 +21,7 @@ COMMIT = Script("commit.lua")
 RECENT = Script("recent.lua")
 OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")
+NEWEST = Script("newest.lua")
 ENTER = Script("enter.lua")
 ADD_ACCOUNT = Script("add_account.lua")
 
@@ -41,4 +42,4 @@ GROUPS = (
     GROUP_PROFILES, MEMBERSHIPS, MY_GROUPS,
 )  # fmt: skip
 
-ALL = (COMMIT, RECENT, OVERVIEW, PAGE, ENTER, ADD_ACCOUNT, *GROUPS)
+ALL = (COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, ADD_ACCOUNT, *GROUPS)

@@ -166,12 +166,9 @@ class Sessions:
                 return
             found = []
             fields = iter(reply)
-            rows = zip(fields, fields, fields, fields, fields, strict=True)
-            for (session, stamp), (n, read_seq, read_n, gone, newest) in zip(sessions, rows, strict=True):
-                unread = max(0, int(n) - int(read_n) - gone)
-                found.append(
-                    Overview(session, stamp, int(read_seq), unread, entries.parse(newest) if newest else None)
-                )
+            rows = zip(fields, fields, fields, strict=True)
+            for (session, stamp), (read_seq, unread, newest) in zip(sessions, rows, strict=True):
+                found.append(Overview(session, stamp, read_seq, unread, entries.parse(newest) if newest else None))
             done(found, None)
 
         self._reads.evaluate(read, OVERVIEW, (f"{args[1]}:log",), args)
