@@ -7,6 +7,7 @@ number of its newest message: both are µs of the store's clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from store.keys import GROUP_PREFIX, Keys
@@ -93,7 +94,7 @@ def merged(noted: dict[str, int], groups: dict[str, int], after: int, count: int
         stamp = max(stamp, noted.get(group, 0))
         if stamp > after and (limit is None or stamp <= limit):
             stamps[group] = stamp
-    page = sorted(stamps.items(), key=lambda item: item[1])
+    page = sorted(stamps.items(), key=itemgetter(1))
     if len(page) > count:
         cut = page[count][1]  # never between equal stamps, unless all are equal
         page = [item for item in page if item[1] < cut] or [item for item in page if item[1] == cut]
