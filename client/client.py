@@ -2,7 +2,7 @@
 
 One thread reads, and does what has to be done in time (pings, resends, pulls of gaps). Any thread may send and ask.
 What callers see of a lost connection is that things take longer; `close` ends it. What is asked for by subject is under
-`groups`, `friends`, `profiles` and `sessions`.
+`groups`, `friends`, `profiles`, `sessions` and `monitor`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from client.events import Event, Message, Sent
 from client.friends import Friends
 from client.groups import Groups
 from client.mailbox import MAILBOX
+from client.monitor import Monitor
 from client.outbox import OUTBOX, Outbox, Outgoing
 from client.profiles import Profiles
 from client.reader import Reader
@@ -50,6 +51,7 @@ class Client:
     friends: Friends
     profiles: Profiles
     sessions: Sessions
+    monitor: Monitor
 
     def __init__(
         self, address: str | Sequence[str], user: str, password: str = "", *, device_type: int = 5,
@@ -84,6 +86,7 @@ class Client:
         self.friends = Friends(request)
         self.profiles = Profiles(request)
         self.sessions = Sessions(user, request)
+        self.monitor = Monitor(user, request)
 
     # ---- life
 

@@ -53,6 +53,12 @@ class HotSession:
         return bool(self.attributes.get(MUTE))
 
 
+def hot_session(item: s.HotSessionItem) -> HotSession:
+    """A recent session as the program gets it. Raises `PayloadError`."""
+    newest = message_of(item.last_msgs[0], "history") if item.last_msgs else None
+    return HotSession(item.session_id, item.read_seq_id, item.unread_count, newest, _attributes(item.attribute))
+
+
 class Sessions:
     """Of one user. `where` is a user's id, a group's id or a session id."""
 
@@ -67,11 +73,8 @@ class Sessions:
         while True:
             response: s.HotSessionResp = self._request(t.HOTSESSION_SYNC, s.HotSessionReq(timestamp=cursor))
             for item in response.sessions:
-                newest = message_of(item.last_msgs[0], "history") if item.last_msgs else None
                 found.pop(item.session_id, None)
-                found[item.session_id] = HotSession(
-                    item.session_id, item.read_seq_id, item.unread_count, newest, _attributes(item.attribute)
-                )
+                found[item.session_id] = hot_session(item)
             cursor = response.timestamp
             if response.error_code.code != Code.HOT_SESSION_MORE:
                 return list(found.values())
