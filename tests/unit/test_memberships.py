@@ -3,156 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from mesh.errors import Timeout
-from nodes.memberships import MAX_WAITING, Deliveries, Memberships
-from nodes.publications import DELIVER, DISMISSED, MEMBERS
-from store.groups import Membership, Presence
+from nodes.memberships import MAX_WAITING
+from nodes.publications import DELIVER, MEMBERS
+from tests.unit.memberships_world import Device, World
 from tests.waiting import wait_until
 
-
-class Device:
-    """A connection. `got` are the packs delivered to it, "hint" for a hint to resync."""
-
-    codec = "msgpack"
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.got: list[str] = []
-
-
-class World:
-    """A group node with the truth, and what a broker has around its memberships. Nothing happens by itself."""
-
-    def __init__(self) -> None:
-        self.members: dict[str, dict[str, None]] = {}
-        self.versions: dict[str, int] = {}
-        self.newest: dict[str, int] = {}
-        self.devices: dict[str, list[Device]] = {}
-        self.topics: dict[str, int] = {}  # held, with the number of holders
-        self.confirmations: list[Callable[[bool], None]] = []
-        self.lists_asked: list[tuple[tuple[str, ...], Callable[..., None]]] = []
-        self.presence_asked: list[tuple[str, tuple[str, ...], Callable[..., None]]] = []
-        self.memberships = Memberships(self)
-
-    # ---- what the memberships use
-
-    def subscribe(self, topics: list[str], done: Callable[[bool], None], late: Callable[[], None]) -> None:
-        fresh = [topic for topic in topics if topic not in self.topics]
-        for topic in topics:
-            self.topics[topic] = self.topics.get(topic, 0) + 1
-        if fresh:
-            self.confirmations.append(done)
-        else:
-            done(True)
-
-    def unsubscribe(self, topics: list[str]) -> None:
-        for topic in topics:
-            self.topics[topic] -= 1
-            if not self.topics[topic]:
-                del self.topics[topic]
-
-    def groups_of(self, users: tuple[str, ...], done: Callable[..., None]) -> None:
-        self.lists_asked.append((users, done))
-
-    def present(self, group: str, users: tuple[str, ...], done: Callable[..., None]) -> None:
-        self.presence_asked.append((group, users, done))
-
-    def connections(self, user: str) -> Iterable[Device]:
-        return self.devices.get(user, ())
-
-    def deliver(self, by_codec: Mapping[Any, Iterable[Device]], items: Deliveries) -> None:
-        for devices in by_codec.values():
-            for device in devices:
-                device.got += [body.decode() for skip, body in items if skip != device.name]
-
-    def hint(self, user: str) -> None:
-        for device in self.connections(user):
-            device.got.append("hint")
-
-    # ---- what the test decides
-
-    def change(self, group: str, added: Sequence[str] = (), removed: Sequence[str] = ()) -> list[Any]:
-        """Change the truth; the item that is published about it."""
-        members = self.members.setdefault(group, {})
-        members.update(dict.fromkeys(added))
-        for user in removed:
-            del members[user]
-        self.versions[group] = self.versions.get(group, 100) + 1
-        return [MEMBERS, self.versions[group], list(added), list(removed)]
-
-    def message(self, group: str, text: str, skip: str = "") -> list[Any]:
-        """Store a message; the item that is published."""
-        self.newest[group] = self.newest.get(group, 0) + 1
-        return [DELIVER, skip, text.encode(), self.versions[group]]
-
-    def dismissed(self, group: str) -> list[Any]:
-        self.members.pop(group)
-        self.versions[group] = 0
-        return [DISMISSED]
-
-    def lists_now(self, users: Iterable[str]) -> list[list[Membership]]:
-        return [
-            [Membership(g, self.versions[g], self.newest.get(g, 0)) for g, who in self.members.items() if u in who]
-            for u in users
-        ]
-
-    def presence_now(self, group: str, users: Iterable[str]) -> Presence:
-        members = self.members.get(group, {})
-        found = tuple(u for u in users if u in members)
-        return Presence(self.versions.get(group, 0), self.newest.get(group, 0), found)
-
-    def answer_lists(self, failing: bool = False) -> None:
-        wait_until(lambda: self.lists_asked, "the question for lists")
-        users, done = self.lists_asked.pop(0)
-        if failing:
-            done(None, Timeout("no answer"))
-        else:
-            done(self.lists_now(users), None)
-
-    def answer_presence(self, failing: bool = False) -> None:
-        group, users, done = self.presence_asked.pop(0)
-        if failing:
-            done(None, Timeout("no answer"))
-        else:
-            done(self.presence_now(group, users), None)
-
-    def confirm(self) -> None:
-        waiting, self.confirmations = self.confirmations, []
-        for done in waiting:
-            done(True)
-
-    def login(self, user: str, name: str = "") -> Device:
-        """Log a user in, all answers included."""
-        ready: list[bool] = []
-        self.memberships.enter(user, lambda: ready.append(True))
-        while not ready:
-            if not self.confirmations:
-                self.answer_lists()
-            self.confirm()
-        return self.logged_in(user, name)
-
-    def logged_in(self, user: str, name: str = "") -> Device:
-        device = Device(name or f"{user}'s")
-        self.devices.setdefault(user, []).append(device)
-        self.memberships.came(user, device)
-        return device
-
-    def logout(self, user: str, device: Device) -> None:
-        self.memberships.went(user, device)
-        self.devices[user].remove(device)
-        self.memberships.leave(user)
-
-    def publish(self, group: str, *items: list[Any]) -> None:
-        self.memberships.published(group, list(items))
-
-    def join(self, user: str, group: str) -> None:
-        """What is published to a user who was added, as of now."""
-        self.memberships.joined(user, group, self.versions[group], self.newest.get(group, 0))
+USERS = [f"u{n}" for n in range(4)]
 
 
 @pytest.fixture
@@ -450,99 +311,123 @@ def test_after_a_loss_lists_are_read_again(world: World) -> None:
 # ---- anything
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_nobody_hears_what_was_stored_after_he_left_and_nobody_misses_anything_unannounced(
-    world: World, seed: int
-) -> None:
-    """Random changes, messages, logins and answers; publications of one group in order, those to users later, and some
-    of both lost, which is followed by a `reread`."""
-    rng = random.Random(seed)
-    users = [f"u{n}" for n in range(4)]
-    devices: dict[str, Device] = {}
-    to_group: list[list[Any]] = []
-    to_users: list[tuple[str, int, int]] = []
-    texts: dict[str, tuple[int, set[str]]] = {}  # message -> version when it was stored, and who was in the group
-    came: dict[str, int] = {}  # user -> the version that added him last
-    owed: list[tuple[str, Device, int, str]] = []  # what must come, after so many packs
-    world.change("G", ["somebody"])
+class Chance:
+    """Random changes, messages, logins and answers. Publications of one group come in order, those to users later; some
+    of both are lost, which is followed by a hint to everybody and a `reread`."""
 
-    def step() -> None:
-        kind = rng.randrange(9)
-        members = world.members["G"]
-        if kind == 0:
-            outside = [u for u in users if u not in members]
-            if outside:
-                added = rng.sample(outside, rng.randint(1, len(outside)))
-                to_group.append(world.change("G", added))
-                came.update(dict.fromkeys(added, world.versions["G"]))
-                to_users.extend((u, world.versions["G"], world.newest.get("G", 0)) for u in added)
-        elif kind == 1:
-            inside = [u for u in users if u in members]
-            if inside:
-                to_group.append(world.change("G", removed=rng.sample(inside, rng.randint(1, len(inside)))))
-        elif kind in (2, 3):
-            text = str(len(texts))
-            texts[text] = (world.versions["G"], set(members))
-            owed.extend((user, device, len(device.got), text) for user, device in devices.items() if user in members)
-            to_group.append(world.message("G", text))
-        elif kind == 4 and to_group:
-            count = rng.randint(1, len(to_group))
-            world.publish("G", *to_group[:count])
-            del to_group[:count]
-        elif kind == 5 and to_users:
-            world.memberships.joined(to_users[0][0], "G", *to_users[0][1:])
-            del to_users[0]
-        elif kind == 6:
-            user = rng.choice(users)
-            if user in devices:
-                world.logout(user, devices.pop(user))
-            elif not world.memberships.holds(user):
-                devices[user] = world.login(user)
-        elif kind == 7 and world.presence_asked:
-            world.answer_presence(failing=rng.random() < 0.1)
-        elif kind == 8:
-            world.confirm()
-        if rng.random() < 0.02 and to_group:
-            to_group.pop(rng.randrange(len(to_group)))
-            if to_users:
-                to_users.pop(rng.randrange(len(to_users)))
-            for user in devices:
-                world.hint(user)
-            world.memberships.reread()
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.rng = random.Random(seed)
+        self.devices: dict[str, Device] = {}
+        self.to_group: list[list[Any]] = []
+        self.to_users: list[tuple[str, int, int]] = []
+        self.texts: dict[str, tuple[int, set[str]]] = {}  # message -> version when it was stored, and who was in then
+        self.came: dict[str, int] = {}  # user -> the version that added him last
+        self.owed: list[tuple[str, Device, int, str]] = []  # what must come, after so many packs
+        world.change("G", ["somebody"])
 
-    def settle() -> None:
-        while to_group or to_users or world.presence_asked or world.confirmations:
-            if to_group:
-                world.publish("G", *to_group)
-                to_group.clear()
-            for user, version, newest in to_users:
-                world.memberships.joined(user, "G", version, newest)
-            to_users.clear()
+    def step(self) -> None:
+        kinds = (self.add, self.remove, self.say, self.say, self.publish, self.tell, self.come_or_go, self.answer)
+        self.rng.choice((*kinds, self.world.confirm))()
+        if self.rng.random() < 0.02 and self.to_group:
+            self.lose()
+
+    def add(self) -> None:
+        outside = [u for u in USERS if u not in self.world.members["G"]]
+        if outside:
+            added = self.rng.sample(outside, self.rng.randint(1, len(outside)))
+            self.to_group.append(self.world.change("G", added))
+            version = self.world.versions["G"]
+            self.came.update(dict.fromkeys(added, version))
+            self.to_users.extend((u, version, self.world.newest.get("G", 0)) for u in added)
+
+    def remove(self) -> None:
+        inside = [u for u in USERS if u in self.world.members["G"]]
+        if inside:
+            removed = self.rng.sample(inside, self.rng.randint(1, len(inside)))
+            self.to_group.append(self.world.change("G", removed=removed))
+
+    def say(self) -> None:
+        text, members = str(len(self.texts)), self.world.members["G"]
+        self.texts[text] = (self.world.versions["G"], set(members))
+        self.owed.extend((u, device, len(device.got), text) for u, device in self.devices.items() if u in members)
+        self.to_group.append(self.world.message("G", text))
+
+    def publish(self) -> None:
+        if self.to_group:
+            count = self.rng.randint(1, len(self.to_group))
+            self.world.publish("G", *self.to_group[:count])
+            del self.to_group[:count]
+
+    def tell(self) -> None:
+        if self.to_users:
+            user, version, newest = self.to_users.pop(0)
+            self.world.memberships.joined(user, "G", version, newest)
+
+    def come_or_go(self) -> None:
+        user = self.rng.choice(USERS)
+        if user in self.devices:
+            self.world.logout(user, self.devices.pop(user))
+        else:
+            self.devices[user] = self.world.login(user)
+
+    def answer(self) -> None:
+        if self.world.presence_asked:
+            self.world.answer_presence(failing=self.rng.random() < 0.1)
+
+    def lose(self) -> None:
+        self.to_group.pop(self.rng.randrange(len(self.to_group)))
+        if self.to_users:
+            self.to_users.pop(self.rng.randrange(len(self.to_users)))
+        for user in self.devices:
+            self.world.hint(user)
+        self.world.memberships.reread()
+
+    def settle(self) -> None:
+        """Everything under way comes to its end."""
+        world = self.world
+        while self.to_group or self.to_users or world.presence_asked or world.confirmations:
+            world.publish("G", *self.to_group)
+            self.to_group.clear()
+            while self.to_users:
+                self.tell()
             world.confirm()
             while world.presence_asked:
                 world.answer_presence()
 
-    for _ in range(120):
-        step()
-        for user, device in devices.items():
+    def check_nobody_heard_too_much(self) -> None:
+        for user, device in self.devices.items():
             for text in device.got:
                 if text != "hint":
-                    version, inside = texts[text]
-                    assert user in inside or came.get(user, 0) > version, (user, text)  # members may read all
-    settle()
+                    version, inside = self.texts[text]
+                    assert user in inside or self.came.get(user, 0) > version, (user, text)  # members may read all
+
+    def check_nothing_was_missed(self) -> None:
+        for user, device, heard_before, text in self.owed:
+            inside = user in self.world.members["G"] and self.came[user] <= self.texts[text][0]
+            if inside and self.devices.get(user) is device:
+                assert text in device.got or "hint" in device.got[heard_before:], (user, text)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nobody_hears_too_much_and_nobody_misses_anything_unannounced(world: World, seed: int) -> None:
+    chance = Chance(world, seed)
+    for _ in range(120):
+        chance.step()
+        chance.check_nobody_heard_too_much()
+    chance.settle()
+    chance.check_nobody_heard_too_much()
     while world.lists_asked:
         world.answer_lists()
     world.memberships.reread()
-    if devices:
+    if chance.devices:
         world.answer_lists()
-    settle()
-    heard = {user: len(device.got) for user, device in devices.items()}
-    to_group.append(world.message("G", "end"))
-    settle()
-    for user, device in devices.items():
+    chance.settle()
+    chance.check_nothing_was_missed()
+    heard = {user: len(device.got) for user, device in chance.devices.items()}
+    chance.to_group.append(world.message("G", "end"))
+    chance.settle()
+    for user, device in chance.devices.items():
         assert device.got[heard[user] :] == (["end"] if user in world.members["G"] else []), user
-    held = sum(user in world.members["G"] for user in devices)
+    held = sum(user in world.members["G"] for user in chance.devices)
     assert world.topics == ({"g:G": held} if held else {})
-    for user, device, heard_before, text in owed:
-        stayed = user in world.members["G"] and came[user] <= texts[text][0] and devices.get(user) is device
-        assert not stayed or text in device.got or "hint" in device.got[heard_before:], (user, text)
