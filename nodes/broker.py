@@ -29,7 +29,7 @@ from nodes.contracts import Groups, Packs, Request, User
 from nodes.login import Logins
 from nodes.memberships import BrokerSide, Memberships
 from nodes.settings import BrokerSettings, is_loopback, parse_listen
-from packs.codec import JSON, MSGPACK, encode_error, encode_payload
+from packs.codec import JSON, MSGPACK, encode_error, encode_payload, frame
 from packs.codes import Code
 from packs.connection import CloseReason
 from packs.enums import SyncCommand
@@ -338,7 +338,7 @@ class BrokerNode(Node):
                 client.write(as_json)
             else:
                 if packed is None:
-                    packed = (len(body) + 4).to_bytes(4, "big") + body
+                    packed = frame(body)
                 client.write(packed)
         self.stats.counts["deliveries"] += len(clients)
 
