@@ -170,11 +170,17 @@ def _chosen(chat: Chat, rest: str) -> tuple[Message, str]:
     raise Wrong("you have said nothing here")
 
 
-@command("revoke [-N]", "take your last message back (-N: the last but N-1 of all)")
-def _revoke(chat: Chat, rest: str) -> None:
+def _only_chosen(chat: Chat, rest: str) -> Message:
+    """A message of mine, with nothing said behind it."""
     message, text = _chosen(chat, rest)
     if text:
         raise Wrong
+    return message
+
+
+@command("revoke [-N]", "take your last message back (-N: the last but N-1 of all)")
+def _revoke(chat: Chat, rest: str) -> None:
+    message = _only_chosen(chat, rest)
     chat.client.revoke(message)
     chat.changed_here(message, "revoked")
 
@@ -190,9 +196,7 @@ def _edit(chat: Chat, rest: str) -> None:
 
 @command("delete [-N]", "remove it without a trace")
 def _delete(chat: Chat, rest: str) -> None:
-    message, text = _chosen(chat, rest)
-    if text:
-        raise Wrong
+    message = _only_chosen(chat, rest)
     chat.client.delete(message)
     chat.changed_here(message, "deleted")
 

@@ -31,7 +31,7 @@ from nodes.memberships import BrokerSide, Memberships
 from nodes.settings import BrokerSettings, is_loopback, parse_listen
 from nodes.watches import TYPES as WATCH_TYPES
 from nodes.watches import Watches
-from packs.codec import JSON, MSGPACK, encode_error, encode_payload
+from packs.codec import JSON, MSGPACK, encode_error, encode_payload, frame
 from packs.codes import Code
 from packs.connection import CloseReason
 from packs.enums import SyncCommand
@@ -350,7 +350,7 @@ class BrokerNode(Node):
                 client.write(as_json)
             else:
                 if packed is None:
-                    packed = (len(body) + 4).to_bytes(4, "big") + body
+                    packed = frame(body)
                 client.write(packed)
         self.stats.counts["deliveries"] += len(clients)
 

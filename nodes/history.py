@@ -147,9 +147,9 @@ class HistoryNode(PackNode):
             rows = [
                 HotSessionItem(
                     session_id=s.session, read_seq_id=s.read_seq, unread_count=s.unread,
-                    last_msgs=[pack_of(s.newest)] if s.newest else [], attribute=_json(attributes[s.session]),
+                    last_msgs=[pack_of(s.newest)], attribute=_json(attributes[s.session]),
                 )
-                for s in sorted((s for s in sessions if s.newest is not None), key=_newest_seq)
+                for s in sorted(sessions, key=_newest_seq)
             ]  # fmt: skip
             item.answer(HotSessionResp(error_code=MORE if more else SUCCESS, timestamp=cursor, sessions=rows))
 
@@ -172,4 +172,4 @@ def _json(attributes: dict[str, str]) -> str:
 
 def _newest_seq(overview: Overview) -> int:
     """Pages are cut by stamps, which are coarse; in a page the newest message tells the order."""
-    return overview.newest.seq if overview.newest is not None else 0
+    return overview.newest.seq

@@ -32,6 +32,7 @@ REVOKED, OVERRIDDEN, DELETED, HIDDEN = 1, 2, 4, 8
 _HEAD = struct.Struct(">QQQ")
 _CHANGE = struct.Struct(">BIQI")
 _SEQ_MASK = (1 << 56) - 1
+_new = tuple.__new__
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, int, str, bytes]).decode
 
@@ -60,10 +61,10 @@ def tail(pack_type: int, flags: int, pack_id: str, payload: bytes) -> bytes:
 
 def parse(entry: bytes) -> Entry:
     """Read an entry."""
-    seq, prev, n = _HEAD.unpack_from(entry)
     if entry[0]:
+        seq, prev, n = _HEAD.unpack_from(entry)
         return Entry(seq & _SEQ_MASK, prev, n, *_changed(entry))
-    return Entry(seq, prev, n, *_decode(entry[24:]))
+    return _new(Entry, (*_HEAD.unpack_from(entry), *_decode(entry[24:]), 0, 0, 0, ""))  # half of what Entry(...) costs
 
 
 def _changed(entry: bytes) -> tuple[Any, ...]:

@@ -40,7 +40,7 @@ class HotStore:
             self.writes, self.reads, self.keys, dedup_seconds=settings.dedup_seconds, log_seconds=settings.log_seconds
         )
         self.groups = Groups(self.writes, self.reads, self.keys, remember_seconds=settings.dedup_seconds)
-        self.recent = RecentSessions(self.reads, self.keys, self.groups)
+        self.recent = RecentSessions(self.reads, self.keys)
         self.controls = Controls(self.writes, self.keys, dedup_seconds=settings.dedup_seconds)
         self.priority = Priority(self.writes, self.reads, self.keys)
         self.users = Users(self.writes, self.reads, self.keys)

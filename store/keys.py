@@ -43,6 +43,7 @@ User keys share `{uNN}`:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 from zlib import crc32
@@ -54,6 +55,8 @@ DATASET = "imesh:dataset"
 GROUP_PREFIX = "GC_"
 """What the ids of groups begin with, and no other session's."""
 DEDUP_BYTES = 12
+TAGS = 16_384
+"""Sessions whose tags are remembered by a process: 2 MB."""
 
 
 @lru_cache(maxsize=4096)
@@ -66,8 +69,10 @@ class Keys:
 
     def __init__(self, shards: int) -> None:
         self.shards = shards
+        self.session_tag: Callable[[str], str] = lru_cache(TAGS)(self._session_tag)  # a quarter of the time
+        """The tag of a session's shard."""
 
-    def session_tag(self, session: str) -> str:
+    def _session_tag(self, session: str) -> str:
         return _tag("s", crc32(session.encode()) % self.shards)
 
     def user_tag(self, user: str) -> str:

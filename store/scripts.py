@@ -21,6 +21,7 @@ COMMIT = Script("commit.lua")
 RECENT = Script("recent.lua")
 OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")
+NEWEST = Script("newest.lua")
 ENTER = Script("enter.lua")
 ADD_ACCOUNT = Script("add_account.lua")
 LEFT = Script("left.lua")
@@ -58,4 +59,4 @@ ATTRIBUTES = Script("attributes.lua", "people.lua")
 
 PEOPLE = (LEFT, EXPEL, SEEN, RELATE_OWN, RELATE_OTHER, RELATE_PAIR, FRIENDS, ATTRIBUTE, ATTRIBUTES)
 
-ALL = (COMMIT, RECENT, OVERVIEW, PAGE, ENTER, ADD_ACCOUNT, CONTROL, READ, ENQUEUE, PRIORITY, *GROUPS, *PEOPLE)
+ALL = (COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, ADD_ACCOUNT, CONTROL, READ, ENQUEUE, PRIORITY, *GROUPS, *PEOPLE)

@@ -53,13 +53,13 @@ class Stored(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """A session as one user sees it."""
+    """A session as one user sees it, with its newest message."""
 
     session: str
     stamp: int
     read_seq: int
     unread: int
-    newest: Entry | None
+    newest: Entry
 
 
 StoredDone = Callable[[Sequence[Stored] | None, "Exception | None"], None]
@@ -151,7 +151,8 @@ class Sessions:
     def overview(
         self, user: str, sessions: Sequence[tuple[str, int]], done: Callable[[list[Overview] | None, Any], None]
     ) -> None:
-        """What `user` sees of these (session, stamp), in their order."""
+        """What `user` sees of these (session, stamp), in their order; sessions without any message are left out, and
+        groups that he is not in."""
         if not sessions:
             done([], None)
             return
@@ -163,14 +164,8 @@ class Sessions:
             if error is not None:
                 done(None, error)
                 return
-            found = []
             fields = iter(reply)
-            rows = zip(fields, fields, fields, fields, fields, strict=True)
-            for (session, stamp), (n, read_seq, read_n, gone, newest) in zip(sessions, rows, strict=True):
-                unread = max(0, int(n) - int(read_n) - gone)
-                found.append(
-                    Overview(session, stamp, int(read_seq), unread, entries.parse(newest) if newest else None)
-                )
-            done(found, None)
+            rows = zip(sessions, fields, fields, fields, strict=True)
+            done([Overview(*row, read, unread, entries.parse(e)) for row, read, unread, e in rows if e], None)
 
         self._reads.evaluate(read, OVERVIEW, (f"{args[1]}:log",), args)
