@@ -32,7 +32,7 @@ from tests.controls import (
     stored,
     unread,
 )
-from tests.groups import create, dismiss, hand_over, leave
+from tests.groups import create, dismiss, hand_over, leave, quiet
 from tests.raw import Raw, code, decode
 from tests.system import ROOT, System, running, topology_text
 from tests.waiting import wait_until
@@ -377,14 +377,14 @@ def test_in_a_group(system: System, user: Callable[[], str]) -> None:
     assert control(b, message, OVERRIDE, "new") == 0
     for raw in (a, c, phone):
         assert (controlled(raw).operator_id, shown(raw, message)) == (bob, ("new", COUNTER | OVERRIDDEN))
-        assert raw.silent(0.1)
+        assert quiet(raw, 0.1)
     assert control(a, message, REVOKE) == 0, "the owner may"
     for raw in (b, c, phone):
         assert (controlled(raw).operator_id, shown(raw, message)) == (alice, ("", COUNTER | OVERRIDDEN | REVOKED))
     assert [unread(raw, group) for raw in (a, c)] == [0, 0]
     assert control(a, message, DELETE) == 0
     assert [stored(raw, group) for raw in (a, b, c)] == [[], [], []]
-    assert d.silent(0.1)
+    assert quiet(d, 0.1)
     for raw in (a, b, c):
         assert [decode(p).command for p in priorities(raw).msgs] == [OVERRIDE, REVOKE, DELETE]
     assert priorities(d).msgs == []
@@ -452,7 +452,7 @@ def test_everything_at_once_on_one_message(system: System, user: Callable[[], st
     done = sum(c == 0 for _, c in codes)
     told = [controlled(b) for _ in range(done)]
     assert told[-1].command == DELETE and [c.command for c in told].count(DELETE) == 1
-    assert b.silent(0.1)
+    assert quiet(b, 0.1)
     assert [m.seq_id for _, m in stored(b, message.session)] == [message.seq]
     assert unread(b, message.session) == 0
     last = [decode(p) for p in priorities(b, count=200).msgs]
