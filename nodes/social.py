@@ -4,7 +4,7 @@
     nodes/profiles.py   profiles and attributes
     nodes/presence.py   who is online
     nodes/devices.py    devices, and what ends their logins
-    nodes/notices.py    who is typing
+    nodes/typists.py    who is typing
 """
 
 from __future__ import annotations
