@@ -29,6 +29,7 @@ from nodes.chat import ChatSettings  # noqa: E402
 from nodes.group import GroupSettings  # noqa: E402
 from nodes.msgop import MsgopSettings  # noqa: E402
 from nodes.settings import BrokerSettings  # noqa: E402
+from nodes.social import UserSettings  # noqa: E402
 from packs.codes import DESCRIPTIONS, Code  # noqa: E402
 from packs.table import TABLE  # noqa: E402
 from store.settings import StoreSettings  # noqa: E402
@@ -41,6 +42,7 @@ SETTINGS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "chat": ("[node.chat]", ChatSettings),
     "group": ("[node.group]", GroupSettings),
     "msgop": ("[node.msgop]", MsgopSettings),
+    "user": ("[node.user]", UserSettings),
     "auth": ("[auth]", AuthSettings),
     "store": ("[store]", StoreSettings),
 }

@@ -26,6 +26,8 @@ from store.devices import Device, Sight
 
 USERS_MAX = 200
 """Users asked about by one 65."""
+FRIENDS_MAX = 1_000
+"""Friends in the answer to a 65 without users, so that it fits a frame."""
 SETTLE_SECONDS = 0.3
 """A topic that is given up may be held again at once: a link was re-made, somebody reconnected."""
 LOOK_SECONDS = 1.0
@@ -97,7 +99,7 @@ class PresenceNode(SocialNode):
         friends = self._store.friends.ids(me)
         holders, complete = self.process.fanout.holders, self.process.fanout.complete
         near = [friend for friend in friends if holders(publications.USER + friend) or not complete]
-        return PresenceResp(presences=[row for row in self._presences(me, near) if row.online])
+        return PresenceResp(presences=[row for row in self._presences(me, near[:FRIENDS_MAX]) if row.online])
 
     def _presences(self, viewer: str, users: Sequence[str]) -> list[Presence]:
         found = self.presence(tuple(Watched(user, (viewer,)) for user in users))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh.errors import AppError
 from nodes.packs import Item, handles
-from nodes.social import SocialNode, require_ids, require_self, require_short
+from nodes.social import SocialNode, require_ids, require_line, require_self, require_short
 from packs.codes import Code
 from packs.enums import SyncCommand
 from packs.ids import business_members, canonical_session, single_members
@@ -19,7 +19,7 @@ from packs.table import (
 from store import profiles
 from store.profiles import FAILED, NAMES_MAX, RENAMED, SESSION, USER, Profile
 
-USERS_MAX = 200
+USERS_MAX = 100
 """Users asked about by one 54: their profiles fit a frame."""
 PROFILE_MAX = {"name": 64, "avatar": 1_024, "mobile": 32}
 """Characters."""
@@ -55,7 +55,7 @@ class ProfilesNode(SocialNode):
     def set_profile(self, user: str, profile: Profile) -> None:
         require_ids([user], 1)
         for name, most in PROFILE_MAX.items():
-            require_short(name, getattr(profile, name), most)
+            require_line(name, getattr(profile, name), most)
         self._store.profiles.put(user, profile)
 
     # ---- 56, 57

@@ -4,7 +4,7 @@
     nodes/profiles.py   profiles and attributes
     nodes/presence.py   who is online
     nodes/devices.py    devices, and what ends their logins
-    nodes/notices.py    who is typing
+    nodes/typists.py    who is typing
 """
 
 from __future__ import annotations
@@ -103,3 +103,10 @@ def require_short(name: str, text: str, most: int) -> str:
     if "\0" in text:
         raise AppError(Code.PARAM, f"{name} holds a NUL")
     return text
+
+
+def require_line(name: str, text: str, most: int) -> str:
+    """`require_short` for what is shown in one line: no control characters. Raises `AppError`."""
+    if any(c < " " or c == "\x7f" for c in text):
+        raise AppError(Code.PARAM, f"{name} holds control characters")
+    return require_short(name, text, most)

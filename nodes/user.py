@@ -16,9 +16,9 @@ from nodes.contracts import Login, User
 from nodes.devices import DevicesNode, require_user
 from nodes.friends import FriendsNode
 from nodes.limits import Buckets
-from nodes.notices import NoticesNode
 from nodes.profiles import ProfilesNode
 from nodes.settings import is_loopback
+from nodes.typists import TypistsNode
 from packs.codes import Code
 from store.errors import StoreError
 
@@ -27,7 +27,7 @@ ADDRESS_FACTOR = 10
 MAX_TOKEN_SECONDS = 366 * 24 * 3600
 
 
-class UserNode(FriendsNode, ProfilesNode, DevicesNode, NoticesNode, User):
+class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
     """Logins and accounts, and what users have to do with each other."""
 
     def start(self) -> None:

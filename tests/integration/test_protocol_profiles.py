@@ -90,7 +90,9 @@ def test_mobile_numbers_are_for_oneself_and_friends(system: System, user: User) 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"name": "n" * 65}, {"avatar": "a" * 1025}, {"mobile": "1" * 33}, {"name": "nul\0"}], ids=repr
+    "fields",
+    [{"name": "n" * 65}, {"avatar": "a" * 1025}, {"mobile": "1" * 33}, {"name": "nul\0"}, {"avatar": "a\n"}],
+    ids=repr,
 )
 def test_profiles_have_limits(system: System, user: User, fields: dict[str, str]) -> None:
     alice = user()
@@ -111,9 +113,9 @@ def test_nobody_changes_the_profile_of_another(system: System, user: User) -> No
 
 def test_what_54_refuses(system: System, user: User) -> None:
     a = system.client(user())
-    for wrong in (["a b"], [""], ["x"] * 201, []):
+    for wrong in (["a b"], [""], ["x"] * 101, []):
         assert code(a.ask_any(t.USERINFO_GET, {"userIds": wrong})) == 2
-    assert len(infos(a, *(f"x{n}" for n in range(200)))) == 200
+    assert len(infos(a, *(f"x{n}" for n in range(100)))) == 100
 
 
 # ---- 56, 57

@@ -16,14 +16,14 @@ from packs.structs_social import Typing
 from packs.table import TYPING
 
 
-class NoticesNode(SocialNode):
-    """Notices between users."""
+class TypistsNode(SocialNode):
+    """Who is typing."""
 
     group: Groups | None
 
     def start(self) -> None:
         super().start()
-        self._notices = Buckets(self.settings.typing_per_minute)
+        self._typists = Buckets(self.settings.typing_per_minute)
         topology = self.process.topology
         self._friends_only = bool(topology.instances("chat")) and topology.settings("chat").require_friend
 
@@ -35,10 +35,10 @@ class NoticesNode(SocialNode):
         group = message.session_id if is_group_id(message.session_id) else ""
         if not group and (members is None or user not in members):
             raise AppError(Code.PARAM, "sessionId is not one of yours")
-        wait = self._notices.wait(user)
+        wait = self._typists.wait(user)
         if wait > 0:
             raise AppError(Code.REFUSED, "too many typing notices", retry_after=int(wait * 1000) + 1)
-        self._notices.take(user)
+        self._typists.take(user)
         typing = int(message.typing != 0)
         if group:
             self._tell_group(item, group, typing)
