@@ -23,6 +23,7 @@ bench: $(VENV)/.bench  ## measure the hot paths on this machine
 	$(BIN)/python -m bench.rpc
 	$(BIN)/python -m bench.fanout
 	$(BIN)/python -m bench.chat
+	$(BIN)/python -m bench.group
 
 docs: $(VENV)/.ready  ## rewrite the tables of the docs from the code
 	$(BIN)/python docs/reference.py

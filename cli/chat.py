@@ -33,6 +33,8 @@ from packs.ids import is_group_id, is_user_id
 DEFAULT_SERVER = "127.0.0.1:7100"
 FINISH_SECONDS, LEAVE_SECONDS = 30.0, 2.0
 """How long the next ack is waited for at the end: of a pipe, and when somebody leaves a terminal."""
+TYPING_SECONDS = 3.0
+"""How often it is said that something is being typed."""
 POLL_SECONDS = 0.05
 RETRY_SECONDS = 1.0
 """Between two tries to find a server."""
@@ -107,7 +109,9 @@ class Chat:
         if options.data:
             Path(options.data).mkdir(parents=True, exist_ok=True)
             store = FileStore(Path(options.data) / f"{self.user}.db")
-        self.screen = Screen(sys.stdin, sys.stdout, False if options.json else None, self._completions)
+        self.screen = Screen(
+            sys.stdin, sys.stdout, False if options.json else None, self._completions, self._typed, self._tick
+        )
         self.client = Client(
             self._server, self.user, options.password, device_type=options.device_type, device_id=options.device,
             tls=tls, store=store, on_message=self._event, on_event=self._event, catch_up=bool(options.data),
@@ -118,6 +122,7 @@ class Chat:
         self._commands: bool = options.commands or self.screen.interactive
         self._over = threading.Event()  # the client has ended
         self._leaving = False
+        self._typing_told = 0.0
         self._exit_code = OK
         self._welcomed = False
         self._later = "; they will be at the next start" if options.data else ""
@@ -210,6 +215,17 @@ class Chat:
         waiting = self.feed.unread_elsewhere()
         more = f" [{waiting} elsewhere]" if waiting else ""
         return f"{self.feed.text.name(self.peer) or 'nobody'}{more}> "
+
+    def _tick(self) -> None:
+        if self.screen.interactive:
+            self.feed.tick()
+
+    def _typed(self, text: str) -> None:
+        """Let the others know, now and then; commands are nobody's business."""
+        now = time.monotonic()
+        if self.peer and text[:1] not in ("/", "@") and now - self._typing_told > TYPING_SECONDS:
+            self._typing_told = now
+            self.client.typing(self.peer)
 
     def _completions(self, before: str) -> list[str]:
         word = before.rpartition(" ")[2]

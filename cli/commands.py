@@ -170,11 +170,17 @@ def _chosen(chat: Chat, rest: str) -> tuple[Message, str]:
     raise Wrong("you have said nothing here")
 
 
-@command("revoke [-N]", "take your last message back (-N: the last but N-1 of all)")
-def _revoke(chat: Chat, rest: str) -> None:
+def _only_chosen(chat: Chat, rest: str) -> Message:
+    """A message of mine, with nothing said behind it."""
     message, text = _chosen(chat, rest)
     if text:
         raise Wrong
+    return message
+
+
+@command("revoke [-N]", "take your last message back (-N: the last but N-1 of all)")
+def _revoke(chat: Chat, rest: str) -> None:
+    message = _only_chosen(chat, rest)
     chat.client.revoke(message)
     chat.changed_here(message, "revoked")
 
@@ -190,9 +196,7 @@ def _edit(chat: Chat, rest: str) -> None:
 
 @command("delete [-N]", "remove it without a trace")
 def _delete(chat: Chat, rest: str) -> None:
-    message, text = _chosen(chat, rest)
-    if text:
-        raise Wrong
+    message = _only_chosen(chat, rest)
     chat.client.delete(message)
     chat.changed_here(message, "deleted")
 
@@ -279,9 +283,11 @@ def _rename(chat: Chat, rest: str) -> None:
 # ---- people
 
 
-@command("friends", "your friends")
+@command("friends", "your friends, and who asks to be one")
 def _friends(chat: Chat, rest: str) -> None:
     friends = chat.client.friends.list()
+    for user in chat.client.friends.requests():
+        chat.screen.show(f"{chat.screen.colour(user)} asks to be your friend: /accept or /decline {user}")
     for friend in friends:
         remark = f"  {chat.screen.harmless(friend.remark)}" if friend.remark else ""
         chat.screen.show(chat.screen.colour(friend.user) + remark)
@@ -296,10 +302,43 @@ def _add(chat: Chat, rest: str) -> None:
     chat.names.refresh("friends")
 
 
+@command("accept USER", "be friends with somebody who asks for it")
+def _accept(chat: Chat, rest: str) -> None:
+    chat.client.friends.accept(_one(chat, rest))
+    chat.names.refresh("friends")
+
+
+@command("decline USER", "do not")
+def _decline(chat: Chat, rest: str) -> None:
+    chat.client.friends.decline(_one(chat, rest))
+
+
 @command("unfriend USER", "be friends no more")
 def _unfriend(chat: Chat, rest: str) -> None:
     chat.client.friends.delete(_one(chat, rest))
     chat.names.refresh("friends")
+
+
+@command("block [USER …]", "hear no more of somebody; alone: whom you have blocked")
+def _block(chat: Chat, rest: str) -> None:
+    if rest:
+        chat.client.friends.block(_users(chat, rest))
+    else:
+        chat.screen.show("  ".join(chat.client.friends.blocked()) or "you have blocked nobody")
+
+
+@command("unblock USER …", "undo that")
+def _unblock(chat: Chat, rest: str) -> None:
+    chat.client.friends.unblock(_users(chat, rest))
+
+
+@command("who [USER …]", "who of your friends is online; or whether these are")
+def _who(chat: Chat, rest: str) -> None:
+    found = chat.client.presence.get(_words(rest))
+    for presence in found:
+        chat.screen.show(chat.feed.text.presence(presence))
+    if not found:
+        chat.screen.show("none of your friends is online")
 
 
 @command("me [NAME]", "who you are; what you are called")
@@ -309,6 +348,22 @@ def _me(chat: Chat, rest: str) -> None:
         chat.client.profiles.update(name=rest, avatar=mine.avatar, mobile=mine.mobile, birthday=mine.birthday)
     else:
         chat.screen.show(f"{chat.user}  {chat.screen.harmless(mine.name)}".rstrip())
+
+
+@command("devices [kick N]", "where you are logged in; log one out, by its number there")
+def _devices(chat: Chat, rest: str) -> None:
+    devices = sorted(chat.client.devices.list(), key=lambda device: device.device_type)
+    what, *number = _words(rest) or [""]
+    if what == "kick" and len(number) == 1:
+        chosen = [device for device in devices if str(device.device_type) == number[0]]
+        if not chosen:
+            raise Wrong(f"no device {number[0]}; /devices shows all")
+        chat.client.devices.kick(chosen[0])
+    elif what == "":
+        for device in devices:
+            chat.screen.show(chat.feed.text.device(device))
+    else:
+        raise Wrong
 
 
 @command("quit", "leave (Ctrl-D and Ctrl-C do, too)")

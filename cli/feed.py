@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +13,25 @@ from typing import Any
 from cli.names import Names
 from cli.screen import Screen
 from cli.text import Text
-from client.events import Changed, Connected, Disconnected, Ended, Event, ListChanged, Message, Missed, Read, Resync
+from client.events import (
+    Changed,
+    Connected,
+    Disconnected,
+    Ended,
+    Event,
+    ListChanged,
+    Message,
+    Missed,
+    Read,
+    Resync,
+    Typing,
+)
 from client.sessions import HotSession, peer_of
 from client.view import View
+
+TYPING_SECONDS = 6.0
+"""How long somebody is taken to be typing who has said so; clients say it again every few seconds."""
+WRITERS_SHOWN = 3
 
 
 class Feed:
@@ -36,6 +53,7 @@ class Feed:
         self._lock = threading.RLock()  # of the view, and of the order of lines
         self._early: list[Message | Changed] | None = []  # came while the history was being shown; None: no longer
         self._lost = False
+        self._writers: dict[str, tuple[str, float]] = {}  # who is writing: in which session, until when that is so
 
     # ---- what happens
 
@@ -73,6 +91,7 @@ class Feed:
     def _message(self, message: Message) -> None:
         self.view.take(message)
         self._names.meet([message.sender])
+        self._typing(Typing(message.session_id, message.sender, False))
         self.line(message)
         if message.session_id == self.here:
             self.seen()
@@ -120,6 +139,24 @@ class Feed:
                 line = self.text.message(message, self.here, conversation)
                 self._screen.change((message.session_id, message.seq_id), line)
 
+    def _typing(self, typing: Typing) -> None:
+        if typing.typing:
+            self._writers[typing.user] = (typing.session_id, time.monotonic() + TYPING_SECONDS)
+        elif self._writers.get(typing.user, ("",))[0] == typing.session_id:
+            del self._writers[typing.user]
+        self.tick()
+
+    def tick(self) -> None:
+        """Show who is writing in the open conversation; who has not said so for a while is not."""
+        now = time.monotonic()
+        with self._lock:
+            for user, (_, until) in list(self._writers.items()):
+                if now > until:
+                    del self._writers[user]
+            here = [user for user, (session, _) in self._writers.items() if session == self.here]
+        verb = "is" if len(here) == 1 else "are"
+        self._screen.status(f"{', '.join(here[:WRITERS_SHOWN])} {verb} typing …" if here else "")
+
     def _respell(self, groups: set[str]) -> None:
         """Groups are called otherwise now: so are they in the lines that can be seen, and at the bottom."""
         with self._lock:
@@ -131,8 +168,12 @@ class Feed:
         self._screen.refresh()
 
     def _news(self, event: Event) -> None:
-        if isinstance(event, ListChanged):
+        if isinstance(event, Typing):
+            self._typing(event)
+        elif isinstance(event, ListChanged):
             self._names.refresh("friends" if event.what == "friends" else "groups")
+            if event.what == "requests":
+                self.note("somebody asks to be your friend; /friends shows who")
         elif isinstance(event, Disconnected):
             self._lost = True
             self.note("the connection is lost; reconnecting …")
@@ -142,7 +183,7 @@ class Feed:
         elif isinstance(event, Missed) and event.session_id:
             self.note(f"older messages with {peer_of(self._user, event.session_id)} are in the /history only")
         elif isinstance(event, Ended) and event.kicked:
-            self.note("You logged in elsewhere with the same kind of device; this chat is over.")
+            self.note("This chat is over: you logged in elsewhere with the same kind of device, or logged it out.")
         elif isinstance(event, Ended) and self._early is None:
             self.note(f"The server does not let you in any more: {event.reason}")
 

@@ -46,15 +46,18 @@ class Screen:
 
     def __init__(
         self, source: TextIO, target: TextIO, interactive: bool | None = None,
-        complete: Callable[[str], list[str]] = lambda before: [], typed: Callable[[], None] = lambda: None,
+        complete: Callable[[str], list[str]] = lambda before: [], typed: Callable[[str], None] = lambda text: None,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`complete`: see `Editor`; `typed` is called when the line being typed has become longer."""
+        """`complete`: see `Editor`; `typed` is called with the line being typed when that has become longer; `tick`
+        several times a second."""
         self.interactive = source.isatty() and target.isatty() if interactive is None else interactive
         self._source = source.fileno()
         self._target = target
         self._lock = threading.RLock()
         self._editor = Editor(complete)
         self._typed = typed
+        self._tick = tick
         self._shown: deque[_Line] = deque(maxlen=REMEMBERED)
         self._status = ""
         self._prompt: Callable[[], str] = lambda: ""
@@ -191,7 +194,7 @@ class Screen:
                 line = self._editor.key(key)
                 self._redraw()
             if len(self._editor.text) > before:
-                self._typed()
+                self._typed(self._editor.text)
             if line is not None:
                 yield line
                 with self._lock:
@@ -214,7 +217,9 @@ class Screen:
     def _texts(self) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while not self._interrupted.is_set():
-            if not select.select([self._source], [], [], POLL_SECONDS)[0]:
+            ready = select.select([self._source], [], [], POLL_SECONDS)[0]
+            self._tick()
+            if not ready:
                 continue
             data = os.read(self._source, READ_BYTES)
             if not data:

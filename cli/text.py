@@ -6,11 +6,18 @@ from datetime import datetime
 
 from cli.names import Names
 from cli.screen import Screen
+from client.devices import Device
 from client.errors import Refused
-from client.events import Changed, Message
+from client.events import Changed, Message, Presence
 from client.sessions import peer_of
 from client.view import Conversation
 from packs.codes import describe
+from packs.enums import DeviceType
+
+KINDS = {
+    DeviceType.IOS: "iOS", DeviceType.ANDROID: "Android", DeviceType.MACOS: "macOS", DeviceType.WINDOWS: "Windows",
+    DeviceType.LINUX: "Linux", DeviceType.WEB: "web",
+}  # fmt: skip
 
 
 class Text:
@@ -51,9 +58,7 @@ class Text:
 
     def line(self, timestamp: int, name: str, text: str) -> str:
         """A line that somebody said; `text` as it is."""
-        at = datetime.fromtimestamp(timestamp / 1000)
-        clock = at.strftime("%H:%M" if at.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
-        return f"{self._screen.dim(clock)} {self._screen.colour(name)}: {text}"
+        return f"{self._screen.dim(_clock(timestamp))} {self._screen.colour(name)}: {text}"
 
     def change(self, change: Changed, here: str) -> str:
         """That a message, which cannot be seen any more, was changed."""
@@ -63,9 +68,36 @@ class Text:
             return f"{self._screen.colour(who)} edited a message{where}: {self._screen.harmless(change.content)}"
         return f"{self._screen.colour(who)} {change.how} a message{where}"
 
+    def presence(self, presence: Presence) -> str:
+        """Whether somebody is there, and on what."""
+        if presence.online:
+            kinds = ", ".join(_kind(number) for number in presence.device_types)
+            return f"{self._screen.colour(presence.user)} is online" + (f" ({kinds})" if kinds else "")
+        seen = f", last seen {_clock(presence.last_seen)}" if presence.last_seen else ""
+        return f"{self._screen.colour(presence.user)} is not online, as far as you may know{seen}"
+
+    def device(self, device: Device) -> str:
+        """A device of one's own, with the number that commands know it by."""
+        seen = f"last seen {_clock(device.last_seen)}" if device.last_seen else "offline"
+        state = "online" if device.online else seen
+        name = self._screen.harmless(f"{device.name} {device.device_id}".strip())
+        return f"{device.device_type}  {_kind(device.device_type)}  {name}, {state}"
+
     def name(self, name: str) -> str:
         """A user or group, as it is called."""
         return self._screen.harmless(self._names.title(name))
+
+
+def _clock(timestamp: int) -> str:
+    at = datetime.fromtimestamp(timestamp / 1000)
+    return at.strftime("%H:%M" if at.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
+
+
+def _kind(device_type: int) -> str:
+    try:
+        return KINDS[DeviceType(device_type)]
+    except (ValueError, KeyError):
+        return f"kind {device_type}"
 
 
 def reason(error: Exception) -> str:

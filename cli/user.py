@@ -22,7 +22,7 @@ def register(subparsers: Subparsers) -> None:
     """Add the command."""
     examples = (
         "  imesh user add alice\n  imesh user list --json\n  imesh user token alice --seconds 3600\n"
-        "  imesh user audit --count 20"
+        "  imesh user disable alice\n  imesh user audit --count 20"
     )
     parser = add_command(subparsers, "user", "accounts and tokens of a running system", examples)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -41,11 +41,22 @@ def register(subparsers: Subparsers) -> None:
     token.add_argument("--seconds", type=int, default=3600, help="how long it is good for (default: 3600)")
     token.set_defaults(run=_token)
 
+    disable = actions.add_parser("disable", help="let a user log in no more, and cut his connections at once")
+    enable = actions.add_parser("enable", help="let a disabled user log in again")
+    for action, disabled in ((disable, True), (enable, False)):
+        action.add_argument("name", metavar="NAME")
+        action.set_defaults(run=_disable, disabled=disabled)
+
+    kick = actions.add_parser("kick", help="cut a user's connections; he may log in again")
+    kick.add_argument("name", metavar="NAME")
+    kick.add_argument("--device-type", type=int, default=0, help="of this device type only (default: all)")
+    kick.set_defaults(run=_kick)
+
     audit = actions.add_parser("audit", help="who listened to sessions of others, newest first")
     audit.add_argument("--count", type=int, default=100, metavar="N", help="how many entries (default: 100)")
     audit.add_argument("--json", action="store_true", help="for programs")
     audit.set_defaults(run=_audit)
-    for action in (add, listing, token, audit):
+    for action in (add, listing, token, disable, enable, kick, audit):
         add_topology_options(action)
 
 
@@ -103,6 +114,22 @@ def _list(options: argparse.Namespace) -> int:
 
 def _token(options: argparse.Namespace) -> int:
     print(_call(_running(options), "user.token", options.name, options.seconds))
+    return 0
+
+
+def _disable(options: argparse.Namespace) -> int:
+    if not _call(_running(options), "user.disable", options.name, options.disabled):
+        print(f"imesh: there is no account {options.name}", file=sys.stderr)
+        return 1
+    print(f"{options.name} is disabled" if options.disabled else f"{options.name} can log in")
+    return 0
+
+
+def _kick(options: argparse.Namespace) -> int:
+    if not _call(_running(options), "user.kick", options.name, options.device_type):
+        print(f"imesh: {options.name} has never logged in so", file=sys.stderr)
+        return 1
+    print(f"{options.name} was kicked out")
     return 0
 
 

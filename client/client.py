@@ -2,7 +2,7 @@
 
 One thread reads, and does what has to be done in time (pings, resends, pulls of gaps). Any thread may send and ask.
 What callers see of a lost connection is that things take longer; `close` ends it. What is asked for by subject is under
-`groups`, `friends`, `profiles`, `sessions` and `monitor`.
+`groups`, `friends`, `profiles`, `sessions`, `presence`, `devices` and `monitor`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from client.connection import How
+from client.devices import Devices
 from client.dial import parse_address
 from client.engine import Engine, nobody, safely
 from client.errors import ClientError, NotAnswered, Refused
@@ -22,12 +23,14 @@ from client.groups import Groups
 from client.mailbox import MAILBOX
 from client.monitor import Monitor
 from client.outbox import OUTBOX, Outbox, Outgoing
+from client.presence import Presences
 from client.profiles import Profiles
 from client.reader import Reader
 from client.requests import REQUEST_SECONDS, Done, Waiter
 from client.sessions import HotSession, Sessions, session_of
 from client.store import MemoryStore, Store
 from packs import structs as s
+from packs import structs_social as x
 from packs import table as t
 from packs.codec import MSGPACK, Codec, encode_payload
 from packs.codes import Code
@@ -51,6 +54,8 @@ class Client:
     friends: Friends
     profiles: Profiles
     sessions: Sessions
+    presence: Presences
+    devices: Devices
     monitor: Monitor
 
     def __init__(
@@ -78,7 +83,7 @@ class Client:
         login = s.LoginReq(client_id=user, password=password, device_type=device_type, device_id=device_id)
         self._how = How(codec, tls, login, compress)
         self._engine = Engine(
-            store or MemoryStore(), Outbox(window, limit=outbox), catch_up, mailbox, on_message, on_event
+            user, store or MemoryStore(), Outbox(window, limit=outbox), catch_up, mailbox, on_message, on_event
         )
         self._reader: Reader | None = None
         request = self._engine.requests.request
@@ -86,7 +91,9 @@ class Client:
         self.friends = Friends(request)
         self.profiles = Profiles(request)
         self.sessions = Sessions(user, request)
-        self.monitor = Monitor(user, request)
+        self.presence = self._engine.presences
+        self.devices = Devices(request)
+        self.monitor = self._engine.monitor
 
     # ---- life
 
@@ -190,6 +197,10 @@ class Client:
         """Everything of a session up to and including `seq_id` (None: the newest) is read. Never moves back. One's
         other devices, and the peer of a single chat, get a `Read`. `where`: a user, a group or a session."""
         self.sessions.mark_read(where, seq_id)
+
+    def typing(self, where: str, on: bool = True) -> None:
+        """Let the others in a conversation know that something is being written. Does not wait, and may be lost."""
+        self.ask(t.TYPING, x.Typing(session_id=session_of(self.user, where), typing=int(on)))
 
     # ---- receiving
 

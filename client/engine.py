@@ -12,18 +12,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from client.connection import Connection
 from client.errors import ConnectionLost, Refused
-from client.events import Event, ListChanged, Message, Read, Resync, Sent
+from client.events import Event, ListChanged, Message, Read, Resync, Sent, Typing
 from client.inbox import Inbox
 from client.mailbox import Mailbox
+from client.monitor import Monitor
 from client.outbox import Outbox, Outgoing
+from client.presence import Presences, presence_of
 from client.requests import OUTCOME_UNKNOWN, Requests
 from client.store import HOT, PRIORITY, Store
 from client.sync import Sync, change_of, message_of
 from packs import structs as s
+from packs import structs_social as x
 from packs import table as t
 from packs.codec import decode_payload
 from packs.codes import Code
@@ -34,6 +37,15 @@ from packs.frames import MAX_FRAME
 from packs.pack import Pack
 
 MESSAGE_TYPES = frozenset((t.MSG_SINGLE_CHAT, t.MSG_GROUP_CHAT, t.MSG_BIZ_NOTIFY))
+LISTS: dict[int, Literal["friends", "requests", "blocked", "groups", "group", "members"]] = {
+    SyncCommand.FRIENDS: "friends",
+    SyncCommand.GROUPS: "groups",
+    SyncCommand.GROUP_INFO: "group",
+    SyncCommand.GROUP_MEMBERS: "members",
+    SyncCommand.FRIEND_REQUESTS: "requests",
+    SyncCommand.BLOCKLIST: "blocked",
+}
+"""What each command (25) says has changed."""
 _log = logging.getLogger("imesh.client")
 
 
@@ -41,7 +53,7 @@ class Engine:
     """The parts of one client, and how they work together."""
 
     def __init__(
-        self, store: Store, outbox: Outbox, catch_up: bool, mailbox: int,
+        self, user: str, store: Store, outbox: Outbox, catch_up: bool, mailbox: int,
         on_message: Callable[[Message], None] | None, on_event: Callable[[Any], None] | None,
     ) -> None:  # fmt: skip
         kept = store.load()
@@ -53,7 +65,9 @@ class Engine:
         self.mailbox = Mailbox(self._keep_position, mailbox)
         self.requests = Requests(self._send)
         self.inbox = Inbox(catch_up, synced=kept.cursors.get(HOT, 0) > 0)
-        self.sync = Sync(self.inbox, kept.cursors, self.requests.ask, self._unsent, self.tell)
+        self.presences = Presences(self.requests.request, self.requests.ask, self.tell)
+        self.monitor = Monitor(user, self.requests.request, self.requests.ask)
+        self.sync = Sync(self.inbox, kept, self.requests.ask, self._unsent, self.tell)
         self._store = store
         self._on_message = on_message
         self._on_event = on_event
@@ -107,6 +121,8 @@ class Engine:
             self.max_frame = connection.max_frame
         self.inbox.connected(now)
         self.sync.begin(now)
+        self.presences.again()
+        self.monitor.again()
 
     def ready(self) -> None:
         """Let messages out: what is unread is known now (sending moves the read position)."""
@@ -165,7 +181,7 @@ class Engine:
                 else:
                     self.requests.answered(pack)
             elif pack.type == t.KICKOUT:
-                raise Refused(Code.CONN_KICKOUT, "logged in elsewhere")
+                raise Refused(Code.CONN_KICKOUT, "logged in elsewhere, or logged out from there")
             else:
                 self._pushed(pack, time.monotonic())
         except PayloadError as error:
@@ -185,6 +201,12 @@ class Engine:
                 self._deliver()
         elif pack.type == t.MSG_READ:
             self._read(decode_payload(s.MsgReaded, pack.payload))
+        elif pack.type == t.TYPING:
+            typing = decode_payload(x.Typing, pack.payload)
+            self.tell(Typing(typing.session_id, typing.user_id, bool(typing.typing)))
+        elif pack.type == t.PRESENCE_PUSH:
+            for presence in decode_payload(x.PresencePush, pack.payload).presences:
+                self.tell(presence_of(presence))
         elif pack.type == t.SYNC_DATA_CMD:
             self._commanded(decode_payload(s.SyncDataReq, pack.payload), now)
 
@@ -198,14 +220,8 @@ class Engine:
         if command.command == SyncCommand.RESYNC:
             self.tell(Resync())
             self.sync.begin(now)
-        elif command.command == SyncCommand.FRIENDS:
-            self.tell(ListChanged("friends"))
-        elif command.command == SyncCommand.GROUPS:
-            self.tell(ListChanged("groups", command.content))
-        elif command.command == SyncCommand.GROUP_INFO:
-            self.tell(ListChanged("group", command.content))
-        elif command.command == SyncCommand.GROUP_MEMBERS:
-            self.tell(ListChanged("members", command.content))
+        elif (what := LISTS.get(command.command)) is not None:
+            self.tell(ListChanged(what, command.content))
 
     def _acknowledged(self, pack: Pack) -> None:
         ack = decode_payload(s.MsgAck, pack.payload)

@@ -98,11 +98,32 @@ class Read:
 
 
 @dataclass(frozen=True)
-class ListChanged:
-    """Something to be fetched again when it is shown: the "friends", the "groups" that one is in, or what a group is
-    ("group") or who is in it ("members")."""
+class Presence:
+    """Whether a user is online, and with which types of device; `last_seen` in ms, 0 while he is or when it is not
+    known."""
 
-    what: Literal["friends", "groups", "group", "members"]
+    user: str
+    online: bool
+    device_types: tuple[int, ...] = ()
+    last_seen: int = 0
+
+
+@dataclass(frozen=True)
+class Typing:
+    """`user` is writing something in a session, or has stopped. Nothing else follows when he just goes away: forget it
+    after some seconds."""
+
+    session_id: str
+    user: str
+    typing: bool
+
+
+@dataclass(frozen=True)
+class ListChanged:
+    """Something to be fetched again when it is shown: the "friends", "requests" to be friends, whom one has "blocked",
+    the "groups" that one is in, or what a group is ("group") or who is in it ("members")."""
+
+    what: Literal["friends", "requests", "blocked", "groups", "group", "members"]
     group: str = ""
     """The group, where it is about one."""
 
@@ -144,4 +165,6 @@ class Ended:
     kicked: bool
 
 
-Event = Message | Changed | Read | ListChanged | Connected | Disconnected | Resync | Missed | Ended
+Event = (
+    Message | Changed | Read | Typing | Presence | ListChanged | Connected | Disconnected | Resync | Missed | Ended
+)

@@ -43,6 +43,12 @@ class Request(Protocol):
         ...
 
 
+class Ask(Protocol):
+    """`Requests.ask`."""
+
+    def __call__(self, pack_type: int, payload: s.Payload | None, done: Done) -> None: ...
+
+
 class Waiter:
     """A completion that a thread waits for."""
 

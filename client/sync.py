@@ -8,13 +8,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from client.errors import Refused
 from client.events import HOW, Changed, Message, Missed
 from client.inbox import Inbox, Pull
-from client.requests import OUTCOME_UNKNOWN, Done
-from client.store import HOT, PRIORITY
+from client.requests import OUTCOME_UNKNOWN, Ask
+from client.store import HOT, PRIORITY, Kept
 from packs import structs as s
 from packs import table as t
 from packs.codec import decode_payload
@@ -29,21 +28,14 @@ RETRY_SECONDS, RETRY_SECONDS_MAX = 0.5, 10.0
 """Pause after a failed sync, doubled each time, with full jitter."""
 
 
-class Ask(Protocol):
-    """`Requests.ask`."""
-
-    def __call__(self, pack_type: int, payload: s.Payload | None, done: Done) -> None: ...
-
-
 class Sync:
-    """Feeds an inbox. `cursors`: of a former run, 0 for none."""
+    """Feeds an inbox."""
 
     def __init__(
-        self, inbox: Inbox, cursors: dict[str, int], ask: Ask, unsent: Callable[[], set[str]],
-        tell: Callable[[Missed], None],
-    ) -> None:  # fmt: skip
-        """`unsent`: packIds of our messages whose ack is still to come."""
-        self.cursors = {HOT: cursors.get(HOT, 0), PRIORITY: cursors.get(PRIORITY, 0)}
+        self, inbox: Inbox, kept: Kept, ask: Ask, unsent: Callable[[], set[str]], tell: Callable[[Missed], None]
+    ) -> None:
+        """`kept`: of a former run. `unsent`: packIds of our messages whose ack is still to come."""
+        self.cursors = {HOT: kept.cursors.get(HOT, 0), PRIORITY: kept.cursors.get(PRIORITY, 0)}
         self.tried = False  # whether any sync has come to its end, good or bad
         self._inbox = inbox
         self._ask = ask
@@ -51,7 +43,7 @@ class Sync:
         self._tell = tell
         self._queues = [_Asking(self._ask_for_sessions), _Asking(self._ask_for_priority)]
         # Who never was here reads everything as it is now: changes of former days are news to nobody.
-        self._quiet = not cursors
+        self._quiet = not kept.cursors and not kept.positions
         self._random = random.Random()
 
     def begin(self, now: float) -> None:
@@ -127,7 +119,8 @@ class Sync:
                 self._inbox.offer(message_of(pack, "history"), now)
             elif (change := change_of(pack)) is not None:
                 self._inbox.control(change, now, quiet=self._quiet)
-        more = len(response.msgs) >= PAGE and response.last_seq_id > self.cursors[PRIORITY]
+        cut = response.error_code.code == Code.HOT_SESSION_MORE or len(response.msgs) >= PAGE
+        more = cut and response.last_seq_id > self.cursors[PRIORITY]
         self.cursors[PRIORITY] = response.last_seq_id
         if more:
             self._ask_for_priority(queue)

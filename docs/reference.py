@@ -27,7 +27,9 @@ from mesh.topology import Group, Host, MeshSettings  # noqa: E402
 from nodes.auth import AuthSettings  # noqa: E402
 from nodes.chat import ChatSettings  # noqa: E402
 from nodes.group import GroupSettings  # noqa: E402
+from nodes.msgop import MsgopSettings  # noqa: E402
 from nodes.settings import BrokerSettings  # noqa: E402
+from nodes.social import UserSettings  # noqa: E402
 from nodes.words import WordSettings  # noqa: E402
 from packs.codes import DESCRIPTIONS, Code  # noqa: E402
 from packs.table import TABLE  # noqa: E402
@@ -40,6 +42,8 @@ SETTINGS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "broker": ("[node.broker]", BrokerSettings),
     "chat": ("[node.chat]", ChatSettings),
     "group": ("[node.group]", GroupSettings),
+    "msgop": ("[node.msgop]", MsgopSettings),
+    "user": ("[node.user]", UserSettings),
     "words": ("[words]", WordSettings),
     "auth": ("[auth]", AuthSettings),
     "store": ("[store]", StoreSettings),

@@ -94,6 +94,7 @@ class Fanout:
         self._markers_missing = set(subscriber_processes) - {process}
         self._started = now()
         self._beacons = 0
+        self._observers: dict[bytes, Callable[[str, int], None]] = {}
         # subscribing
         self._sub = sockets.subscriber(self._receive)
         self._local: dict[bytes, int] = {}  # topic -> holders in this process
@@ -122,6 +123,27 @@ class Fanout:
         key = topic.encode()
         return self._remote.get(key, 0) + (key in self._local)
 
+    def observe(self, prefix: str, observer: Callable[[str, int], None]) -> None:
+        """Have `observer(topic, holders)` called whenever a process begins or ceases to subscribe a topic that begins
+        with `prefix` (two letters); the topic without its prefix."""
+        assert len(prefix) == 2
+        self._observers[prefix.encode()] = observer
+
+    def topics(self, prefix: str) -> set[str]:
+        """All topics with this prefix that somebody subscribes, without it. Looks at every topic."""
+        key = prefix.encode()
+        held = (*self._remote, *self._local)
+        return {topic[len(key) :].decode() for topic in held if topic.startswith(key)}
+
+    def is_connected(self, process: str, start: str) -> bool:
+        """Whether this start of a process subscribes here now."""
+        return f"~{process}#{start}".encode() in self._remote or (process, start) == (self.process, self.start)
+
+    def _observed(self, topic: bytes) -> None:
+        observer = self._observers.get(topic[:2])
+        if observer is not None:
+            observer(topic[2:].decode(), self._remote.get(topic, 0) + (topic in self._local))
+
     @property
     def complete(self) -> bool:
         """Whether this publisher knows all subscriptions (see Start above)."""
@@ -149,8 +171,10 @@ class Fanout:
                 self._remote[topic] = holders - 1
             else:
                 self._remote.pop(topic, None)
+            self._observed(topic)
             return
         self._remote[topic] = holders + 1
+        self._observed(topic)
         if topic.startswith(b"~"):
             self._markers_missing.discard(topic[1:].split(b"#")[0].decode())
             self._socket.send(topic + b"\0k" + _pack((self.process, self.start, self._socket.lossy)))
@@ -208,6 +232,7 @@ class Fanout:
             if holders == 0:
                 if live is None:
                     live = self.live_publishers()
+                self._observed(key)
                 self._sub.subscribe(key + b"\0")
                 if live:
                     self._unconfirmed[key] = {process: [] for process in live}
@@ -231,6 +256,7 @@ class Fanout:
             elif holders == 1:
                 del self._local[key]
                 self._unconfirmed.pop(key, None)
+                self._observed(key)
                 self._sub.unsubscribe(key + b"\0")
         self._sub.check()
 

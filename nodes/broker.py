@@ -32,14 +32,17 @@ from nodes.memberships import BrokerSide, Memberships
 from nodes.monitors import TYPES as MONITORING
 from nodes.monitors import Monitors
 from nodes.settings import BrokerSettings, is_loopback, parse_listen
-from packs.codec import JSON, MSGPACK, encode_error, encode_payload
+from nodes.watches import TYPES as WATCH_TYPES
+from nodes.watches import Watches
+from packs.codec import JSON, MSGPACK, encode_error, encode_payload, frame
 from packs.codes import Code
 from packs.connection import CloseReason
 from packs.enums import SyncCommand
 from packs.errors import PayloadError
 from packs.flags import ACK, COMPRESS_MASK, CRYPTO_MASK, DUP
 from packs.pack import VERSION, Pack
-from packs.structs import CommonErrorCode, KickOutAck, SyncDataReq
+from packs.structs import CommonErrorCode, SyncDataReq
+from packs.structs_social import KickOut
 from packs.table import KICKOUT, LOGIN, LOGOUT, MSG_GROUP_CHAT, MSG_SINGLE_CHAT, PING, SYNC_DATA_CMD, TABLE, route_key
 
 RESYNC_SECONDS = 5.0
@@ -53,6 +56,8 @@ CLOSE_AT_ONCE = 100
 """Connections that a draining broker closes before others get their turn."""
 PLAIN = ~(COMPRESS_MASK | CRYPTO_MASK)
 """Flags of an answer: those of the request, but answers are neither compressed nor encrypted."""
+OWN = frozenset((PING, LOGOUT, *WATCH_TYPES))
+"""Types that the broker answers itself, once a client is logged in."""
 ORDERED = frozenset((MSG_SINGLE_CHAT, MSG_GROUP_CHAT))
 """Types whose order within (connection, session) is kept."""
 
@@ -75,6 +80,7 @@ class BrokerNode(Node):
         self.logins = Logins(self)
         self.memberships = Memberships(BrokerSide(self))
         self.monitors = Monitors(self)
+        self.watches = Watches(self)
         self._owners = self._find_owners()
         self.max_payload: int = self._max_payload()
         self._auth_mode = self.section("auth").mode
@@ -85,11 +91,13 @@ class BrokerNode(Node):
         self._timers = [Every(SWEEP_SECONDS, self._sweep), Every(RESYNC_STEP, self._resync_some)]
         self.process.fanout.listen(publications.USER, self._publication)
         self.process.fanout.listen(publications.GROUP, self._group_publication)
+        self.process.fanout.listen(publications.PRESENCE, self.watches.published)
         self.process.fanout.on_link_event(self._publications_lost)
         self.stats.gauge("connections", lambda: len(self.streams.open))
         self.stats.gauge("users", lambda: len(self.online))
         self.stats.gauge("groups", lambda: self.memberships.groups)
         self.stats.gauge("monitored_sessions", lambda: self.monitors.sessions)
+        self.stats.gauge("watched", lambda: self.watches.users)
         self.stats.gauge("slow_readers", lambda: self.streams.slow_readers)
         self.stats.gauge("refused_connections", lambda: self.streams.refused)
 
@@ -179,6 +187,7 @@ class BrokerNode(Node):
         """Close connections that are past a deadline. Once a second."""
         settings: BrokerSettings = self.settings
         time = now()
+        self.logins.report()
         for client in list(self.streams.open.values()):
             assert isinstance(client, Client)
             reason = client.overdue(time, settings)
@@ -209,13 +218,13 @@ class BrokerNode(Node):
             self._refuse_early(client, pack, origin.user, "too many requests", int(wait * 1000) + 1)
             return
         owner = self._owners.get(pack_type)
-        if owner is None:
-            self._own_request(client, pack)
-            return
         settings: BrokerSettings = self.settings
-        if client.unanswered >= settings.max_unanswered:
+        if client.unanswered >= settings.max_unanswered and (owner is not None or pack_type in WATCH_TYPES):
             text = f"{settings.max_unanswered} requests are unanswered"
             self._refuse_early(client, pack, origin.user, text, RETRY_AFTER_MS)
+            return
+        if owner is None:
+            self._own_request(client, pack)
             return
         try:
             payload = client.canonical(pack, settings.max_frame)
@@ -252,7 +261,7 @@ class BrokerNode(Node):
         self.refuse(client, pack, Code.REFUSED, text, retry_after)
 
     def _own_request(self, client: Client, pack: Pack) -> None:
-        if pack.type in (PING, LOGOUT):
+        if pack.type in OWN:
             try:
                 payload = client.canonical(pack, self.settings.max_frame)
             except PayloadError as error:
@@ -260,6 +269,9 @@ class BrokerNode(Node):
                 return
             if pack.type == PING:
                 self._respond(client, pack, payload)  # echoed
+            elif pack.type in WATCH_TYPES:
+                client.unanswered += 1
+                self.watches.request(client, pack, payload, partial(self.answered, client, pack))
             else:
                 client.goodbye = pack
                 self._part(client)
@@ -355,7 +367,7 @@ class BrokerNode(Node):
                 client.write(as_json)
             else:
                 if packed is None:
-                    packed = (len(body) + 4).to_bytes(4, "big") + body
+                    packed = frame(body)
                 client.write(packed)
         self.stats.counts["deliveries"] += len(clients)
 
@@ -364,8 +376,12 @@ class BrokerNode(Node):
         client.send(Pack(pack_type, VERSION, 0, "", payload))
 
     def kicked_out(self, client: Client) -> None:
-        """Tell a client that he logged in elsewhere, and close."""
-        self.push(client, KICKOUT, encode_payload(KickOutAck(error_code=CommonErrorCode(code=Code.CONN_KICKOUT))))
+        """Tell a client that its login ended, and close."""
+        assert client.origin is not None
+        error = CommonErrorCode(code=Code.CONN_KICKOUT)
+        _, device_type, device_id, *_ = client.origin
+        payload = encode_payload(KickOut(error_code=error, device_type=device_type, device_id=device_id))
+        self.push(client, KICKOUT, payload)
         client.close(CloseReason.KICKED.value)
 
     def hint_resync(self, client: Client) -> None:
@@ -379,6 +395,7 @@ class BrokerNode(Node):
         self._resync_share = int(len(self._resync_queue) * RESYNC_STEP / RESYNC_SECONDS) + 1
         self.logins.recheck()
         self.memberships.reread()
+        self.watches.stirred()
 
     def _resync_some(self) -> None:
         for _ in range(min(self._resync_share, len(self._resync_queue))):
@@ -404,4 +421,5 @@ class BrokerNode(Node):
         for timer in self._timers:
             timer.stop()
         self.memberships.close()
+        self.watches.close()
         self.streams.close()

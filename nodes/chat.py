@@ -13,7 +13,9 @@ from nodes.messages import Draft
 from nodes.notices import NoticeNode
 from nodes.packs import Item, handles
 from packs.codes import Code
+from packs.flags import HIGH_PRIORITY
 from packs.table import MSG_BIZ_NOTIFY, MSG_SINGLE_CHAT
+from store.priority import message_item
 from store.sessions import Stored
 
 
@@ -88,6 +90,8 @@ class ChatNode(NoticeNode):
     def publish_stored(self, draft: Draft, outcome: Stored) -> None:
         holders = self.process.fanout.holders
         item, sender, to = draft.item, draft.message.sender, draft.to
+        if item.request.flags & HIGH_PRIORITY:
+            self._store.priority.add([(to, message_item(draft.message.session, outcome.seq))])
         own, peer = publications.USER + sender, publications.USER + to
         notice = item.request.type == MSG_BIZ_NOTIFY  # an app is no user and has no devices
         # Without other devices, nobody but the sending connection listens to `own`.

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from mesh.contract import call, contract
 from store.groups import Membership, Presence
+from store.profiles import Profile
 
 ANSWER_SECONDS = 4.5
 """How long a broker waits for a node; a client is answered within 5 s in any case."""
@@ -67,6 +68,21 @@ class Accepted(NamedTuple):
     monitor: bool
 
 
+class Watched(NamedTuple):
+    """A user, and those who want to know where he is."""
+
+    user: str
+    viewers: tuple[str, ...]
+
+
+class Whereabouts(NamedTuple):
+    """Where a user is. `last_seen` in ms, 0 while he is online; `visible`: whether each of the viewers may know."""
+
+    device_types: tuple[int, ...]
+    last_seen: int
+    visible: tuple[bool, ...]
+
+
 @contract
 class User(Protocol):
     """Accounts and logins."""
@@ -77,8 +93,21 @@ class User(Protocol):
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
-    def enter(self, user: str, device_type: int) -> int:
-        """Number an accepted login and have older ones of the same user and device type kicked out."""
+    def enter(self, user: str, device_type: int, device: bytes) -> int:
+        """Number an accepted login and have older ones of the same user and device type kicked out.
+
+        `device` as in `store.devices.record`. Raises `AppError` when the account is disabled.
+        """
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def left(self, user: str, device_type: int, number: int, when: int) -> None:
+        """The connection of this login ended; it was last heard from at `when` (ms)."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def presence(self, asked: tuple[Watched, ...]) -> tuple[Whereabouts, ...]:
+        """Where users are, and who of the viewers may know."""
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
@@ -99,6 +128,41 @@ class User(Protocol):
     @call(timeout=ANSWER_SECONDS, idempotent=True)
     def token(self, user: str, seconds: int) -> str:
         """A token with which `user` may log in for `seconds`."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def disable(self, user: str, disabled: bool) -> bool:
+        """Let a user log in no more and cut his connections at once; or let him in again. False: no such account."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def kick(self, user: str, device_type: int) -> bool:
+        """Cut a user's connections of a device type, 0 for all; False when he never logged in so."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def add_friends(self, user: str, friends: tuple[tuple[str, str], ...]) -> None:
+        """Make friends of `user` and each (friend, remark), whoever consents; all or none. Raises `AppError`."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def delete_friends(self, user: str, friends: tuple[str, ...]) -> None:
+        """End friendships; all or none. Raises `AppError`."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def friends(self, user: str) -> tuple[tuple[str, str], ...]:
+        """The friends of `user`, with his remarks."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def profiles(self, users: tuple[str, ...]) -> tuple[Profile, ...]:
+        """Profiles in the order asked; an unknown user's is empty."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def set_profile(self, user: str, profile: Profile) -> None:
+        """Replace a profile. Raises `AppError`."""
         ...
 
 

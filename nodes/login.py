@@ -10,12 +10,14 @@ answer on every publication reaches the connection or is announced by a hint to 
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from mesh.contract import start
 from mesh.errors import AppError, Overloaded
+from mesh.loop import now
 from nodes import publications
 from nodes.contracts import Accepted, Login, Origin
 from nodes.monitors import Listener
@@ -29,6 +31,7 @@ from packs.ids import is_device_id, is_user_id
 from packs.pack import Pack
 from packs.structs import LoginReq, LoginResp
 from packs.table import LOGIN
+from store.devices import record
 
 if TYPE_CHECKING:
     from nodes.broker import BrokerNode
@@ -39,17 +42,24 @@ OVERLOADED_MS = 1000
 """When a client that met an overloaded system may try again."""
 RECHECK_BATCH = 500
 """Logins asked after at once when publications were lost."""
+DEVICE_NAME_MAX = 64
+"""Characters that are kept."""
+UNREPORTED_MAX = 100_000
+"""Ended logins that wait for a user node."""
+ALL_TYPES = 0
+"""In a kick: whatever the device type."""
 SERVER = "imesh/0.1.0"
 
 
 class Attempt:
     """A login under way."""
 
-    __slots__ = ("entered", "kicked_by", "login", "monitor", "pack", "topic", "user")
+    __slots__ = ("device", "entered", "kicked_by", "login", "monitor", "pack", "topic", "user")
 
-    def __init__(self, pack: Pack, login: Login) -> None:
+    def __init__(self, pack: Pack, login: Login, device: bytes) -> None:
         self.pack = pack
         self.login = login
+        self.device = device  # as it is kept
         self.user = ""
         self.monitor = False  # may listen to sessions of others
         self.topic = ""  # subscribed for it
@@ -63,6 +73,7 @@ class Logins:
     def __init__(self, broker: BrokerNode) -> None:
         self._broker = broker
         self._pending: dict[str, list[Client]] = {}  # user -> connections whose login is under way
+        self._unreported: list[tuple[str, int, int, int]] = []  # (user, device type, number, when it ended)
 
     # ---- the steps
 
@@ -90,7 +101,8 @@ class Logins:
         login = Login(
             message.client_id, message.user_name, message.password, message.device_type, message.device_id, client.peer
         )
-        attempt = client.login = Attempt(pack, login)
+        device = record(message.device_id, message.device_name[:DEVICE_NAME_MAX], client.name)
+        attempt = client.login = Attempt(pack, login, device)
         user_node = self._broker.user
         start(user_node.login, lambda accepted, error: self._checked(client, attempt, accepted, error), login)
 
@@ -125,11 +137,13 @@ class Logins:
         start(
             user_node.enter,
             lambda number, error: self._entered(client, attempt, number, error),
-            attempt.user, attempt.login.device_type,
+            attempt.user, attempt.login.device_type, attempt.device,
         )  # fmt: skip
 
     def _entered(self, client: Client, attempt: Attempt, number: int | None, error: Exception | None) -> None:
         if not client.open:
+            if number is not None:
+                self._ended(client, attempt.user, attempt.login.device_type, number)
             return
         if number is None:
             self._refused(client, attempt, error)
@@ -197,6 +211,7 @@ class Logins:
         if listener is not None:
             self._broker.monitors.leave(listener, origin)
         self._broker.memberships.went(origin.user, client)
+        self._broker.watches.leave(client)
         online = self._broker.online.get(origin.user, [])
         if client in online:
             online.remove(client)
@@ -205,6 +220,25 @@ class Logins:
                 del self._broker.online[origin.user]
         self._broker.process.fanout.unsubscribe([publications.USER + origin.user])
         self._broker.memberships.leave(origin.user)
+        self._ended(client, origin.user, origin.device_type, client.number)
+
+    def _ended(self, client: Client, user: str, device_type: int, number: int) -> None:
+        """The connection of a login ended: have it noted, again if need be."""
+        when = int((time.time() - (now() - client.heard)) * 1000)
+        self._report((user, device_type, number, when))
+
+    def _report(self, ended: tuple[str, int, int, int]) -> None:
+        def noted(_: None, error: Exception | None) -> None:
+            if error is not None and len(self._unreported) < UNREPORTED_MAX:
+                self._unreported.append(ended)
+
+        start(self._broker.user.left, noted, *ended)
+
+    def report(self) -> None:
+        """Try again what could not be noted. Once a second."""
+        ended, self._unreported = self._unreported, []
+        for login in ended:
+            self._report(login)
 
     def _no_longer_pending(self, client: Client, attempt: Attempt) -> None:
         waiting = self._pending.get(attempt.user, [])
@@ -221,11 +255,12 @@ class Logins:
             self._kick(client, device_type, number)
         for client in self._pending.get(user, ()):
             attempt: Attempt = client.login
-            if attempt.login.device_type == device_type:
+            if device_type in (ALL_TYPES, attempt.login.device_type):
                 attempt.kicked_by = max(attempt.kicked_by, number)  # its own number is still to come
 
     def _kick(self, client: Client, device_type: int, number: int) -> None:
-        if client.origin is not None and client.origin.device_type == device_type and client.number < number:
+        origin = client.origin
+        if origin is not None and device_type in (ALL_TYPES, origin.device_type) and client.number < number:
             self._broker.kicked_out(client)
 
     def recheck(self) -> None:

@@ -79,7 +79,7 @@ class _Group:
     def __init__(self, name: str, version: int) -> None:
         self.name = name
         self.version = version
-        self.users: dict[str, None] = {}  # members that are here
+        self.users: dict[str, int] = {}  # members that are here -> newest version of which that is known
         self.clients: dict[Hashable, dict[Any, None]] = {}  # codec -> their connections
         self.waiting: list[Any] | None = None  # items that wait while the group node is asked
         self.asked: dict[str, None] = {}  # about whom it is asked
@@ -192,6 +192,7 @@ class Memberships:
             told.add(name)
             group = self._groups.get(name)
             if name in known:
+                self._confirm(known[name], user, version)
                 continue
             if group is None or group.version <= version:
                 self._admit(name, version, user)
@@ -242,10 +243,15 @@ class Memberships:
         group = self._groups.get(name)
         if group is None:
             group = self._groups[name] = _Group(name, version)
-        group.users[user] = None
+        group.users[user] = version
         self._of.setdefault(user, {})[name] = group
         for client in self._outside.connections(user):
             group.add(client)
+
+    @staticmethod
+    def _confirm(group: _Group, user: str, version: int) -> None:
+        """A member here is one as of this version too: older news of his leaving is old."""
+        group.users[user] = max(group.users[user], version)
 
     def _hold(self, user: str, names: list[str], done: Callable[[], None]) -> None:
         if not names:
@@ -269,18 +275,24 @@ class Memberships:
         if not group.users:
             del self._groups[group.name]
 
+    def _leave(self, group: _Group, user: str, version: int) -> None:
+        """As of `version` he is no member (0: there is no group)."""
+        if not version or group.users.get(user, version) <= version:
+            self._dismiss(group, user)
+
     def joined(self, user: str, name: str, version: int, newest: int) -> None:
         """Published to `user`: he is in the group as of `version`, and `newest` was its newest message then."""
-        if user not in self._holders or name in self._of.get(user, {}):
+        if user not in self._holders:
             return
         group = self._groups.get(name)
-        if group is not None and group.version > version:
+        if group is not None and user in group.users:
+            self._confirm(group, user, version)
+            return
+        if group is not None and group.version > version:  # he may have been removed since
             self._verify(name, user, newest)
             return
-        # Of a version that we know already, he may have missed messages; of a later one, no message has come yet.
-        missed_nothing = group is not None and 0 < group.version < version
         self._admit(name, version, user)
-        self._hold(user, [name], lambda: None if missed_nothing else self._verify(name, user, newest))
+        self._hold(user, [name], lambda: self._verify(name, user, newest))
 
     def _verify(self, name: str, user: str, newest: int) -> None:
         """Ask whether `user` is in the group, and whether he may have missed what came after `newest` (-1: no)."""
@@ -294,7 +306,10 @@ class Memberships:
     def _ask_about(self, name: str, users: dict[str, int]) -> None:
         def answered(presence: Presence | None, error: Exception | None) -> None:
             if presence is None:
-                self._stale.update((user, None) for user in users if user in self._holders)
+                for user in users:
+                    if user in self._holders:
+                        self._stale[user] = None
+                        self._outside.hint(user)
             else:
                 self._verified(name, users, presence)
             waiting = self._unsure.pop(name, None)
@@ -320,7 +335,7 @@ class Memberships:
             elif user in members and 0 <= newest < presence.newest:
                 self._outside.hint(user)
             elif user not in members and known:
-                self._dismiss(self._groups[name], user)
+                self._leave(self._groups[name], user, presence.version)
 
     # ---- what is published to a group
 
@@ -358,11 +373,13 @@ class Memberships:
 
     def _change(self, group: _Group, version: int, added: Sequence[str], removed: Sequence[str]) -> None:
         for user in added:  # before the others go: with the last of them the topic would be given up
-            if user in self._holders and user not in group.users:
+            if user in group.users:
+                self._confirm(group, user, version)
+            elif user in self._holders:
                 self._admit(group.name, version, user)
-                self._hold(user, [group.name], lambda: None)  # confirmed already
+                self._hold(user, [group.name], lambda: None)  # subscribed and confirmed already
         for user in removed:
-            self._dismiss(group, user)
+            self._leave(group, user, version)
         group.version = version
 
     def _wait(self, group: _Group, items: Sequence[Any]) -> None:
@@ -390,7 +407,7 @@ class Memberships:
                 group.version = max(group.version, presence.version)
             for user in asked:
                 if user not in members:
-                    self._dismiss(group, user)
+                    self._leave(group, user, presence.version)
             if any(user not in group.asked for user in group.users):
                 self._ask_members(group, first=False)  # admitted meanwhile, as of an older version perhaps
                 return

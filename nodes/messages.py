@@ -29,6 +29,7 @@ from store.sessions import (
     BATCH,
     BLOCKED,
     CONFLICT,
+    MEMBERS_ONLY,
     NO_GROUP,
     NOT_FRIENDS,
     NOT_MEMBER,
@@ -108,7 +109,8 @@ class MessageNode(PackNode):
             flags = request.flags & KEPT_FLAGS
             crc = crc32(payload, flags).to_bytes(4, "big")
             tail = entries.tail(request.type, flags, request.pack_id, payload)
-            kept = Message(session, user, peer, request.pack_id, crc, bool(flags & COUNTER), tail)
+            to_group = peer == MEMBERS_ONLY and bool(flags & HIGH_PRIORITY)
+            kept = Message(session, user, peer, request.pack_id, crc, bool(flags & COUNTER), tail, to_group)
             return Draft(item, message.to, payload, kept)
         return None
 

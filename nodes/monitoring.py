@@ -15,11 +15,11 @@ from mesh.node import Node
 from nodes import publications
 from nodes.contracts import Audited, Monitoring, Origin
 from nodes.packs import PackNode
+from nodes.reading import original_of
 from packs.codec import encode_payload
 from packs.codes import Code
 from packs.ids import is_group_id
-from packs.message import with_numbers
-from packs.pack import VERSION, Pack
+from packs.pack import Pack
 from packs.structs import HotSessionItem, HotSessionResp
 from store.errors import StoreError
 
@@ -63,8 +63,7 @@ class MonitoringNode(PackNode, Monitoring):
             packs: list[Pack] = []
             if entry is not None and size + len(entry.payload) <= PAGE_BYTES:
                 size += len(entry.payload)
-                payload = with_numbers(entry.payload, entry.seq, entry.prev)
-                packs.append(Pack(entry.type, VERSION, entry.flags, entry.pack_id, payload))
+                packs.append(original_of(entry))
             items.append(HotSessionItem(session_id=session, last_msgs=packs, attribute="{}"))
         return encode_payload(HotSessionResp(sessions=items))
 

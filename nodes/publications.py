@@ -4,10 +4,11 @@
     g:<group>   items for all members of a group; the brokers know which of their connections those are
     g:*         items for brokers, which all hold it
     s:<session> copies for those who listen to a session of others; most have no holder
+    p:<user>    items for brokers with a connection that watches the presence of the user
 
 Items on u:
     [0, skip, body]               deliver the pack `body` (msgpack, complete) to all but connection `skip`
-    [1, device type, number]      end logins of this device type with a lower number: kicked out
+    [1, device type, number]      end logins of this device type (0: of all) with a lower number: kicked out
     [2, group, version, newest]   he is in the group as of this version of its members; `newest` seqId at that time
 Items on g:
     [0, skip, body, version]      deliver to members as of `version`; 0: to those that are known
@@ -17,6 +18,8 @@ Item on s:
     [0, skip, body]               as on u:
 Item on g:*
     [5, users, items]             each of these users' items, where there are many users
+Item on p:
+    [6]                           his presence, or who may know of it, may have changed: ask
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ USER = "u:"
 GROUP = "g:"
 SESSION = "s:"
 EVERYWHERE = "g:*"
-DELIVER, KICK, JOINED, MEMBERS, DISMISSED, EACH = 0, 1, 2, 3, 4, 5
+PRESENCE = "p:"
+DELIVER, KICK, JOINED, MEMBERS, DISMISSED, EACH, STIRRED = 0, 1, 2, 3, 4, 5, 6
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -83,3 +87,8 @@ def dismissed() -> bytes:
 def each(users: Sequence[str], items: Sequence[bytes]) -> bytes:
     """An item for `EVERYWHERE` that stands for these items on the topic of each of the users."""
     return _encode((EACH, users, [msgspec.Raw(item) for item in items]))
+
+
+def stirred() -> bytes:
+    """An item that says that something changed with the presence of a user."""
+    return _encode((STIRRED,))

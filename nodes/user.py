@@ -1,4 +1,5 @@
-"""The user node: who logs in, under which number, and accounts with built-in passwords."""
+"""The user node: who logs in, under which number, and accounts with built-in passwords. What users have to do with each
+other is in the parts that it is put together from: see `nodes/social.py`."""
 
 from __future__ import annotations
 
@@ -8,13 +9,16 @@ from typing import Any
 from mesh.dispatch import Incoming
 from mesh.errors import AppError, Overloaded, Timeout
 from mesh.loop import post
-from mesh.node import Node, batch
-from nodes import hot, publications
-from nodes.auth import AuthSettings, Passwords, Tokens
+from mesh.node import batch
+from nodes import publications
+from nodes.auth import Passwords, Tokens
 from nodes.contracts import Accepted, Login, User
+from nodes.devices import DevicesNode, require_user
+from nodes.friends import FriendsNode
 from nodes.limits import Buckets, address_key
+from nodes.profiles import ProfilesNode
+from nodes.typists import TypistsNode
 from packs.codes import Code
-from packs.ids import is_user_id
 from store.errors import StoreError
 
 ADDRESS_FACTOR = 10
@@ -22,16 +26,11 @@ ADDRESS_FACTOR = 10
 MAX_TOKEN_SECONDS = 366 * 24 * 3600
 
 
-class UserNode(Node, User):
-    """Logins and accounts."""
-
-    sections = {**hot.SECTIONS, "auth": AuthSettings}
-    publishes = True
+class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
+    """Logins and accounts, and what users have to do with each other."""
 
     def start(self) -> None:
-        self._auth: AuthSettings = self.section("auth")
-        self._store = self.process.shared(hot.hot_store)
-        self._store.open()
+        super().start()
         self._tokens = Tokens(self._auth, self.process.topology.data_dir)
         self._passwords = Passwords()
         tries = self._auth.tries_per_minute
@@ -98,8 +97,12 @@ class UserNode(Node, User):
                     call.fail(Timeout(str(error)))
                 return
             for call, number in zip(calls, numbers, strict=True):
-                user, device_type = call.args
+                user, device_type, _ = call.args
+                if not number:
+                    call.fail(AppError(Code.CONN_DENIED, "the account is disabled"))
+                    continue
                 self.publish(publications.USER + user, publications.kick(device_type, number))
+                self.stir(user)
                 call.reply(number)
             self.stats.counts["logins"] += len(calls)
 
@@ -113,8 +116,7 @@ class UserNode(Node, User):
     # ---- accounts
 
     def add_account(self, user: str, password: str, replace: bool) -> bool:
-        if not is_user_id(user):
-            raise AppError(Code.PARAM, "a user id has 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        require_user(user)
         if not password:
             raise AppError(Code.PARAM, "the password is empty")
         return self._store.users.add(user, self._passwords.hash(password), replace)
@@ -123,8 +125,7 @@ class UserNode(Node, User):
         return tuple(self._store.users.page(start, count))
 
     def token(self, user: str, seconds: int) -> str:
-        if not is_user_id(user):
-            raise AppError(Code.PARAM, "a user id has 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        require_user(user)
         if not 1 <= seconds <= MAX_TOKEN_SECONDS:
             raise AppError(Code.PARAM, f"a token is good for 1 to {MAX_TOKEN_SECONDS} seconds")
         return self._tokens.sign(user, seconds)

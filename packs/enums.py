@@ -46,6 +46,8 @@ class SyncCommand(IntEnum):
     GROUP_INFO = 3
     GROUP_MEMBERS = 4
     RESYNC = 5
+    FRIEND_REQUESTS = 6
+    BLOCKLIST = 7
 
 
 class JoinMode(IntEnum):

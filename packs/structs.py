@@ -181,7 +181,7 @@ class LoginResp(Payload, kw_only=True):
 
 
 class KickOutAck(Payload, kw_only=True):
-    """13, pushed: why the server closes the connection (22: logged in elsewhere)."""
+    """Answer to 13."""
 
     error_code: CommonErrorCode = SUCCESS
 

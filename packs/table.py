@@ -18,6 +18,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from packs import structs as s
+from packs import structs_social as x
 from packs.codes import Code
 from packs.errors import PayloadError
 from packs.ids import canonical_session, is_group_id, is_user_id, single_session
@@ -54,6 +55,17 @@ USERINFO_UPDATE: Final = 55
 USERATTRIBUTE_SET: Final = 56
 USERATTRIBUTE_GET: Final = 57
 SESSIONATTRIBUTE_SET: Final = 58
+BLOCK: Final = 60
+UNBLOCK: Final = 61
+BLOCKLIST_GET: Final = 62
+FRIEND_REQUESTS_GET: Final = 63
+FRIEND_REQUEST_ANSWER: Final = 64
+PRESENCE_GET: Final = 65
+PRESENCE_SUBSCRIBE: Final = 66
+PRESENCE_UNSUBSCRIBE: Final = 67
+PRESENCE_PUSH: Final = 68
+TYPING: Final = 69
+DEVICES_GET: Final = 70
 
 
 class PackType(NamedTuple):
@@ -72,7 +84,7 @@ _ROWS = (
     PackType(PING, "PING", s.Empty, s.CommonErrorCode, None, "broker"),
     PackType(LOGIN, "LOGIN", s.LoginReq, s.LoginResp, None, "broker"),
     PackType(LOGOUT, "LOGOUT", s.Empty, s.CommonErrorCode, None, "broker"),
-    PackType(KICKOUT, "KICKOUT", None, None, s.KickOutAck, None),
+    PackType(KICKOUT, "KICKOUT", x.KickOut, s.KickOutAck, x.KickOut, "user"),
     PackType(MSG_SINGLE_CHAT, "MSG_SINGLE_CHAT", s.MsgReq, s.MsgAck, s.MsgReq, "chat", "session"),
     PackType(MSG_GROUP_CHAT, "MSG_GROUP_CHAT", s.MsgReq, s.MsgAck, s.MsgReq, "group", "session"),
     PackType(MSG_BIZ_NOTIFY, "MSG_BIZ_NOTIFY", None, s.MsgAck, s.MsgReq, "chat"),
@@ -134,6 +146,17 @@ _ROWS = (
     PackType(USERATTRIBUTE_SET, "USERATTRIBUTE_SET", s.UserAttrSetReq, s.CommonErrorCode, None, "user"),
     PackType(USERATTRIBUTE_GET, "USERATTRIBUTE_GET", s.UserAttrGetReq, s.UserAttrGetResp, None, "user"),
     PackType(SESSIONATTRIBUTE_SET, "SESSIONATTRIBUTE_SET", s.SessionAttrSetReq, s.CommonErrorCode, None, "user"),
+    PackType(BLOCK, "BLOCK", x.BlockReq, s.CommonErrorCode, None, "user"),
+    PackType(UNBLOCK, "UNBLOCK", x.BlockReq, s.CommonErrorCode, None, "user"),
+    PackType(BLOCKLIST_GET, "BLOCKLIST_GET", s.Empty, x.BlocklistResp, None, "user"),
+    PackType(FRIEND_REQUESTS_GET, "FRIEND_REQUESTS_GET", s.Empty, x.FriendRequestsResp, None, "user"),
+    PackType(FRIEND_REQUEST_ANSWER, "FRIEND_REQUEST_ANSWER", x.FriendRequestAnswerReq, s.CommonErrorCode, None, "user"),
+    PackType(PRESENCE_GET, "PRESENCE_GET", x.PresenceGetReq, x.PresenceResp, None, "user"),
+    PackType(PRESENCE_SUBSCRIBE, "PRESENCE_SUBSCRIBE", x.PresenceSubscribeReq, x.PresenceResp, None, "broker"),
+    PackType(PRESENCE_UNSUBSCRIBE, "PRESENCE_UNSUBSCRIBE", x.PresenceUnsubscribeReq, s.CommonErrorCode, None, "broker"),
+    PackType(PRESENCE_PUSH, "PRESENCE_PUSH", None, None, x.PresencePush, None),
+    PackType(TYPING, "TYPING", x.Typing, s.CommonErrorCode, x.Typing, "user"),
+    PackType(DEVICES_GET, "DEVICES_GET", s.Empty, x.DevicesResp, None, "user"),
 )
 
 TABLE: Final[dict[int, PackType]] = {row.number: row for row in _ROWS}

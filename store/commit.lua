@@ -2,13 +2,15 @@
 -- KEYS[1]  a key of the shard (any), so that a Cluster routes the script
 -- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, then 8 per message:
 --          tag, session, sender, peer ('' = no relation to check, '#' = the sender must be a member of this group),
---          dedup (digest of session, sender and packId), crc (4 bytes), counts ('1' or '0'), tail
+--          dedup (digest of session, sender and packId), crc (4 bytes), marks, tail;
+--          marks: '1' it counts as unread, '2' it goes to its group's priority queue, '3' both, '0' neither
 -- Returns  4 per message: status, seqId, prevSeqId, membership version (of a group just checked, else 0)
 --          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked,
 --          6 no such group, 7 not a member of it, 0 error (its text in place of the version)
 -- A message is: checks, then history, head, dedup, log. Nothing is written before all checks passed: Lua has no rollback.
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
 local TRIM_EVERY = 32 -- the log is cut with one message in so many: each time costs 1.5 µs
+local PRIORITY_SECONDS = 2592000 -- 30 days, as in priority.py
 local floor, require_friend = tonumber(ARGV[1]), ARGV[2] == '1'
 local dedup_seconds, log_keep_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = call('TIME')
@@ -19,9 +21,18 @@ local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
 
 local function number(n) return format('%.0f', n) end
 
+-- As enqueue.lua does it, but with the message. Messages of one script get stamps of their own, in whatever groups: a page
+-- of several queues is never cut between equal ones, and must fit a frame.
+local function prioritize(queue, item, i)
+  local newest = call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')[2]
+  call('ZADD', queue, number(math.max(now + (i - 5) / 8, tonumber(newest or 0) + 1)), item)
+  call('ZREMRANGEBYSCORE', queue, '-inf', number(now - PRIORITY_SECONDS * 1000000))
+  call('EXPIRE', queue, PRIORITY_SECONDS)
+end
+
 local function store(i)
   local tag, session, sender, peer = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local field, crc, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 7]
+  local field, crc, marks, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   -- Nothing may overtake a message of its session that failed.
   if broken[session] then return 0, 0, 0, 'behind a failed message' end
   local dedup = tag .. ':d:' .. bucket
@@ -49,12 +60,13 @@ local function store(i)
   end
   local last, n = tonumber(head[1] or 0), tonumber(head[2] or 0)
   local seq = math.max(last + 1, now, floor)
-  if ARGV[i + 6] == '1' then n = n + 1 end
+  if marks == '1' or marks == '3' then n = n + 1 end
   local seq_text, n_text = number(seq), number(n)
   local entry = pack('>I8I8I8', seq, last, n) .. tail
   call('ZADD', tag .. ':h:' .. session, seq_text, entry)
   call('HSET', meta, 'q', seq_text, 'n', n_text, 'r:' .. sender, seq_text .. ':' .. n_text)
   call('HSET', dedup, field, pack('>I8I8', seq, last) .. crc)
+  if marks > '1' then prioritize(tag .. ':c:' .. session, seq_text .. ' ' .. session, i) end
   if call('HLEN', dedup) == 1 then call('EXPIRE', dedup, 2 * dedup_seconds) end
   if log_keep_ms > 0 and seq % TRIM_EVERY == 0 then
     call('XADD', tag .. ':log', 'MINID', '~', log_floor, '*', 's', session, 'e', entry)

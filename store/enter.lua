@@ -1,13 +1,22 @@
 -- Give logins their numbers: of one user and device type the highest stays.
 -- KEYS[1]  a key of the shard (any)
--- ARGV     2 per login: key of the user's logins, device type
+-- ARGV     5 per login: account, the user's logins, his devices, device type, device (see store/devices.py)
+-- Returns  per login: its number, 0 when the account is disabled
 -- Numbers are µs of the clock or the last one + 1: they grow even after the data were lost.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local result = {}
-for i = 1, #ARGV, 2 do
-  local number = math.max(now, tonumber(redis.call('HGET', ARGV[i], ARGV[i + 1]) or 0) + 1)
-  redis.call('HSET', ARGV[i], ARGV[i + 1], string.format('%.0f', number))
-  result[#result + 1] = number
+for i = 1, #ARGV, 5 do
+  local logins, devices, device_type = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  if redis.call('HEXISTS', ARGV[i], 'disabled') == 1 then
+    result[#result + 1] = 0
+  else
+    local number = math.max(now, tonumber(redis.call('HGET', logins, device_type) or 0) + 1)
+    local text = string.format('%.0f', number)
+    redis.call('HSET', logins, device_type, text)
+    redis.call('HSET', devices, device_type, text .. '\0' .. ARGV[i + 4])
+    redis.call('HDEL', devices, 's' .. device_type)
+    result[#result + 1] = number
+  end
 end
 return result

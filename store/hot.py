@@ -9,8 +9,13 @@ from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
 from store.audit import Audit
+from store.controls import Controls
+from store.devices import Devices
 from store.errors import StoreRefused, StoreUnavailable
+from store.friends import Friends
 from store.groups import Groups
+from store.priority import Priority
+from store.profiles import Profiles
 from store.recent import RecentSessions
 from store.redis import Redis, wait_until_ready
 from store.scripts import ALL
@@ -36,9 +41,14 @@ class HotStore:
             self.writes, self.reads, self.keys, dedup_seconds=settings.dedup_seconds, log_seconds=settings.log_seconds
         )
         self.groups = Groups(self.writes, self.reads, self.keys, remember_seconds=settings.dedup_seconds)
-        self.recent = RecentSessions(self.reads, self.keys, self.groups)
+        self.recent = RecentSessions(self.reads, self.keys)
         self.audit = Audit(self.writes, self.reads, self.keys)
+        self.controls = Controls(self.writes, self.keys, dedup_seconds=settings.dedup_seconds)
+        self.priority = Priority(self.writes, self.reads, self.keys)
         self.users = Users(self.writes, self.reads, self.keys)
+        self.devices = Devices(self.writes, self.reads, self.keys)
+        self.friends = Friends(self.writes, self.reads, self.keys)
+        self.profiles = Profiles(self.writes, self.reads, self.keys)
 
     def open(self) -> None:
         """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet."""

@@ -1,21 +1,24 @@
--- What a user sees of sessions: head, read position, what is gone, newest message.
+-- What a user sees of sessions: read position, unread, newest message.
 -- KEYS[1]  a key of the shard (any)
 -- ARGV     user, then 2 per session: tag, session
--- Returns  5 per session: n of the head, read seqId, read n, gone after the read position, newest entry (or false:
---          there is none, or the session is a group and he is not a member)
-local user = ARGV[1]
+-- Returns  3 per session: read seqId, unread, newest entry (or false: there is none, or he is not in this group)
+-- unread = countable messages after the read position, without those that are gone (revoked, deleted).
+local call, match, sub = redis.call, string.match, string.sub
+local user, field = ARGV[1], 'r:' .. ARGV[1]
 local result, at = {}, 0
 for i = 2, #ARGV, 2 do
   local tag, session = ARGV[i], ARGV[i + 1]
-  local meta = redis.call('HMGET', tag .. ':m:' .. session, 'n', 'r:' .. user)
-  local read_seq, read_n = string.match(meta[2] or '0:0', '^(%d+):(%d+)$')
-  local gone = redis.call('ZCOUNT', tag .. ':g:' .. session, '(' .. read_seq, '+inf')
-  local newest
-  if string.sub(session, 1, 3) ~= 'GC_' or redis.call('ZSCORE', tag .. ':p:' .. session, user) then
-    newest = redis.call('ZREVRANGE', tag .. ':h:' .. session, 0, 0)[1]
+  local read_seq, unread, newest = 0, 0, nil
+  if sub(session, 1, 3) ~= 'GC_' or call('ZSCORE', tag .. ':p:' .. session, user) then
+    local meta = call('HMGET', tag .. ':m:' .. session, 'n', field)
+    local seq, n = match(meta[2] or '0:0', '^(%d+):(%d+)$')
+    read_seq, unread = tonumber(seq), tonumber(meta[1] or 0) - tonumber(n)
+    if unread > 0 then
+      unread = math.max(0, unread - call('ZCOUNT', tag .. ':g:' .. session, '(' .. seq, '+inf'))
+    end
+    newest = call('ZREVRANGE', tag .. ':h:' .. session, 0, 0)[1]
   end
-  result[at + 1], result[at + 2], result[at + 3] = meta[1] or '0', read_seq, read_n
-  result[at + 4], result[at + 5] = gone, newest or false
-  at = at + 5
+  result[at + 1], result[at + 2], result[at + 3] = read_seq, unread, newest or false
+  at = at + 3
 end
 return result

@@ -7,11 +7,15 @@ number of its newest message: both are µs of the store's clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from store.groups import Groups, Membership
 from store.keys import GROUP_PREFIX, Keys
 from store.redis import Redis
+from store.scripts import NEWEST
+
+CHUNK = 500
+"""Groups asked about by one script: Redis answers others between two of them."""
 
 
 class Recent(NamedTuple):
@@ -32,13 +36,15 @@ RecentDone = Callable[[Recent | None, Exception | None], None]
 class RecentSessions:
     """Recent sessions in the hot store."""
 
-    def __init__(self, reads: Redis, keys: Keys, groups: Groups) -> None:
+    def __init__(self, reads: Redis, keys: Keys) -> None:
         self._reads = reads
         self._keys = keys
-        self._groups = groups
 
     def read(self, user: str, after: int, count: int, done: RecentDone) -> None:
-        """At most `count` sessions of `user` with a stamp above `after`, those with the lowest stamps."""
+        """At most `count` sessions of `user` with a stamp above `after`, those with the lowest stamps.
+
+        His list of groups may name one that he has just left: who reads the sessions themselves asks that.
+        """
 
         def listed(replies: list[Any] | None, error: Exception | None) -> None:
             if replies is None:
@@ -51,14 +57,15 @@ class RecentSessions:
                 done(merged(noted, {}, after, count, clock), None)
                 return
 
-            def asked(found: Sequence[Membership | None] | None, error: Exception | None) -> None:
-                if found is None:
+            def asked(replies: list[Any] | None, error: Exception | None) -> None:
+                if replies is None:
                     done(None, error)
                     return
-                stamps = {m.group: max(m.newest, groups[m.group]) for m in found if m is not None}
+                newest = [seq for reply in replies for seq in reply]
+                stamps = {g: max(joined, seq) for (g, joined), seq in zip(groups.items(), newest, strict=True)}
                 done(merged(noted, stamps, after, count, clock), None)
 
-            self._groups.memberships([(user, group) for group in groups], asked)
+            self._ask_newest(list(groups), asked)
 
         commands = (
             ("TIME",),
@@ -66,6 +73,15 @@ class RecentSessions:
             ("ZRANGE", self._keys.my_groups(user), 0, -1, "WITHSCORES"),
         )
         self._reads.command_all(listed, commands)
+
+    def _ask_newest(self, sessions: list[str], done: Callable[[list[Any] | None, Exception | None], None]) -> None:
+        calls = []
+        for i in range(0, len(sessions), CHUNK):
+            args: list[str] = []
+            for session in sessions[i : i + CHUNK]:
+                args += (self._keys.session_tag(session), session)
+            calls.append((NEWEST, (f"{args[0]}:log",), args))
+        self._reads.evaluate_all(done, calls)
 
 
 def merged(noted: dict[str, int], groups: dict[str, int], after: int, count: int, clock: int) -> Recent:
@@ -78,7 +94,7 @@ def merged(noted: dict[str, int], groups: dict[str, int], after: int, count: int
         stamp = max(stamp, noted.get(group, 0))
         if stamp > after and (limit is None or stamp <= limit):
             stamps[group] = stamp
-    page = sorted(stamps.items(), key=lambda item: item[1])
+    page = sorted(stamps.items(), key=itemgetter(1))
     if len(page) > count:
         cut = page[count][1]  # never between equal stamps, unless all are equal
         page = [item for item in page if item[1] < cut] or [item for item in page if item[1] == cut]

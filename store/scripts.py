@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 class Script:
-    """A Lua script of this package, by file name."""
+    """A Lua script of this package, by file name; `library` is put before it."""
 
     __slots__ = ("name", "sha", "text")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, library: str = "") -> None:
         self.name = name
-        self.text = (Path(__file__).parent / name).read_text()
+        self.text = "".join((Path(__file__).parent / part).read_text() for part in (library, name) if part)
         self.sha = sha1(self.text.encode()).hexdigest()
 
 
@@ -21,8 +21,17 @@ COMMIT = Script("commit.lua")
 RECENT = Script("recent.lua")
 OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")
+NEWEST = Script("newest.lua")
 ENTER = Script("enter.lua")
 ADD_ACCOUNT = Script("add_account.lua")
+LEFT = Script("left.lua")
+EXPEL = Script("expel.lua")
+SEEN = Script("seen.lua")
+
+CONTROL = Script("control.lua")
+READ = Script("read.lua")
+ENQUEUE = Script("enqueue.lua")
+PRIORITY = Script("priority.lua")
 
 GROUP_CREATE = Script("group_create.lua")
 GROUP_JOIN = Script("group_join.lua")
@@ -41,4 +50,13 @@ GROUPS = (
     GROUP_PROFILES, MEMBERSHIPS, MY_GROUPS,
 )  # fmt: skip
 
-ALL = (COMMIT, RECENT, OVERVIEW, PAGE, ENTER, ADD_ACCOUNT, *GROUPS)
+RELATE_OWN = Script("relate_own.lua", "people.lua")
+RELATE_OTHER = Script("relate_other.lua", "people.lua")
+RELATE_PAIR = Script("relate_pair.lua")
+FRIENDS = Script("friends.lua", "people.lua")
+ATTRIBUTE = Script("attribute.lua", "people.lua")
+ATTRIBUTES = Script("attributes.lua", "people.lua")
+
+PEOPLE = (LEFT, EXPEL, SEEN, RELATE_OWN, RELATE_OTHER, RELATE_PAIR, FRIENDS, ATTRIBUTE, ATTRIBUTES)
+
+ALL = (COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, ADD_ACCOUNT, CONTROL, READ, ENQUEUE, PRIORITY, *GROUPS, *PEOPLE)

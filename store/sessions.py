@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from mesh.loop import now
 from store import entries
 from store.entries import Entry
-from store.keys import Keys
+from store.keys import Keys, dedup_field
 from store.redis import Redis
 from store.scripts import COMMIT, OVERVIEW, PAGE, RECENT
 
@@ -24,14 +23,13 @@ TOUCH_SECONDS = 1.0
 A stamp may thus be this much older than the newest activity; readers' cursors stay further behind than that."""
 UNTOUCHED_MAX = 10_000
 """Activities kept while Redis cannot be reached."""
-DEDUP_BYTES = 12
 BATCH = 64
 """Messages per script call: Redis answers other clients between two of them."""
 
 
 class Message(NamedTuple):
     """A message to store. `peer`: "" where no relation is checked, `MEMBERS_ONLY` in a group; `crc` tells a repeat from
-    other content."""
+    other content. `priority`: it also goes to its group's queue of what must not be missed."""
 
     session: str
     sender: str
@@ -40,6 +38,7 @@ class Message(NamedTuple):
     crc: bytes
     countable: bool
     tail: bytes
+    priority: bool = False
 
 
 class Stored(NamedTuple):
@@ -54,13 +53,13 @@ class Stored(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """A session as one user sees it."""
+    """A session as one user sees it, with its newest message."""
 
     session: str
     stamp: int
     read_seq: int
     unread: int
-    newest: Entry | None
+    newest: Entry
 
 
 StoredDone = Callable[[Sequence[Stored] | None, "Exception | None"], None]
@@ -89,8 +88,8 @@ class Sessions:
         args: list[Any] = [self._floor, 1 if require_friend else 0, self._dedup_seconds, self._log_keep_ms]
         for m in messages:
             args += (
-                tag_of(m.session), m.session, m.sender, m.peer, _dedup_field(m), m.crc, b"1" if m.countable else b"0",
-                m.tail,
+                tag_of(m.session), m.session, m.sender, m.peer, dedup_field(m.session, m.sender, m.pack_id), m.crc,
+                m.countable + 2 * m.priority, m.tail,
             )  # fmt: skip
 
         def stored(reply: Any, error: Exception | None) -> None:
@@ -152,7 +151,8 @@ class Sessions:
     def overview(
         self, user: str, sessions: Sequence[tuple[str, int]], done: Callable[[list[Overview] | None, Any], None]
     ) -> None:
-        """What `user` sees of these (session, stamp), in their order."""
+        """What `user` sees of these (session, stamp), in their order; sessions without any message are left out, and
+        groups that he is not in."""
         if not sessions:
             done([], None)
             return
@@ -164,22 +164,8 @@ class Sessions:
             if error is not None:
                 done(None, error)
                 return
-            found = []
             fields = iter(reply)
-            rows = zip(fields, fields, fields, fields, fields, strict=True)
-            for (session, stamp), (n, read_seq, read_n, gone, newest) in zip(sessions, rows, strict=True):
-                unread = max(0, int(n) - int(read_n) - gone)
-                found.append(
-                    Overview(session, stamp, int(read_seq), unread, entries.parse(newest) if newest else None)
-                )
-            done(found, None)
+            rows = zip(sessions, fields, fields, fields, strict=True)
+            done([Overview(*row, read, unread, entries.parse(e)) for row, read, unread, e in rows if e], None)
 
         self._reads.evaluate(read, OVERVIEW, (f"{args[1]}:log",), args)
-
-
-def _dedup_field(m: Message) -> bytes:
-    """What a resend is known by: short, because it is kept for each message (2 µs and 60 bytes less than the ids).
-
-    The sender is in it, so whoever finds two packIds of one digest has only fooled himself.
-    """
-    return blake2b(f"{m.session}\0{m.sender}\0{m.pack_id}".encode(), digest_size=DEDUP_BYTES).digest()

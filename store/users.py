@@ -21,13 +21,14 @@ class Users:
         self._keys = keys
 
     def enter(
-        self, logins: Sequence[tuple[str, int]], done: Callable[[list[int] | None, Exception | None], None]
+        self, logins: Sequence[tuple[str, int, bytes]], done: Callable[[list[int] | None, Exception | None], None]
     ) -> None:
-        """Give each (user, device type) its login number: strictly increasing, so that the highest is the newest."""
+        """Give each (user, device type, device as in `devices.record`) its login number: strictly increasing, so that
+        the highest is the newest; 0 when the account is disabled."""
         keys = self._keys
         args: list[Any] = []
-        for user, device_type in logins:
-            args += (keys.logins(user), device_type)
+        for user, device_type, device in logins:
+            args += (keys.account(user), keys.logins(user), keys.of_user("d", user), device_type, device)
         self._writes.evaluate(done, ENTER, (f"{keys.user_tag(logins[0][0])}:stamp",), args)
 
     def numbers(

@@ -70,19 +70,25 @@ def say(raw: Raw, group: str, content: str = "x", pack_id: str = "", flags: int 
     return ack
 
 
-def pushed(raw: Raw, until: str) -> list[Pack]:
-    """Packs pushed to a connection up to a message with this content, which must come."""
+def pushed(raw: Raw, until: str, group: str = "") -> list[Pack]:
+    """Packs pushed to a connection up to a message with this content, which must come.
+
+    With `group`, a hint to resync that leads to the message there does as well: whoever has just been added may get it.
+    """
     found = []
     while True:
         pack = raw.pack()
         found.append(pack)
         if pack.type == t.MSG_GROUP_CHAT and decode(pack).content == until:
             return found
+        hinted = group and pack.type == t.SYNC_DATA_CMD and decode(pack) == HINT
+        if hinted and any(message.content == until for message in raw.history(group)):
+            return found
 
 
-def heard(raw: Raw, until: str) -> list[str]:
-    """Contents of the group messages up to this one, which must come."""
-    return [decode(p).content for p in pushed(raw, until) if p.type == t.MSG_GROUP_CHAT]
+def heard(raw: Raw, until: str, group: str = "") -> list[str]:
+    """Contents of the group messages up to this one, which must come (`group`: see `pushed`)."""
+    return [decode(p).content for p in pushed(raw, until, group) if p.type == t.MSG_GROUP_CHAT]
 
 
 def syncs(packs: Sequence[Pack]) -> list[tuple[int, str]]:

@@ -14,6 +14,8 @@ def serves(pack_type: int) -> bool:
     row = TABLE.get(pack_type)
     if row is None or row.owner is None:
         return False
+    if row.owner == "broker":
+        return row.request is not None
     try:
         module = import_module(f"nodes.{row.owner}")
     except ImportError:

@@ -22,8 +22,8 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 LAYOUTS = {
-    "default": {"edge": ["broker", "user"], "core": ["chat", "group", "history"]},
-    "split": {"broker": ["broker"], "user": ["user"], "chat": ["chat"], "group": ["group"], "history": ["history"]},
+    "default": {"edge": ["broker", "user"], "core": ["chat", "group", "history", "msgop"]},
+    "split": {kind: [kind] for kind in ("broker", "user", "chat", "group", "history", "msgop")},
 }
 """Process groups of the topologies that the message tests run on."""
 START_SECONDS = 20.0
@@ -92,18 +92,26 @@ class System:
         return code
 
     def destroy(self) -> None:
-        """End whatever still runs of this system, however the test left it."""
-        tree = []
-        if self.launcher is not None and self.launcher.poll() is None:
-            tree = [*psutil.Process(self.launcher.pid).children(recursive=True), psutil.Process(self.launcher.pid)]
-        for process in [*tree, *self._strays()]:
-            try:
-                process.kill()
-                process.wait(10)
-            except psutil.NoSuchProcess:
-                continue
+        """End whatever still runs of this system, however the test left it.
+
+        The launcher goes first: it would start again what is killed before it, and that would write into a
+        directory that is being removed. What it started in its last moment is a stray, so we look until none is left.
+        """
+        children = []
         if self.launcher is not None:
+            if self.launcher.poll() is None:
+                children = psutil.Process(self.launcher.pid).children(recursive=True)
+                self.launcher.kill()
             self.launcher.wait(timeout=10)
+        children += self._strays()
+        while children:
+            for process in children:
+                try:
+                    process.kill()
+                    process.wait(10)
+                except psutil.NoSuchProcess:
+                    continue
+            children = self._strays()
         self._log_file.close()
 
     def _strays(self) -> list[psutil.Process]:

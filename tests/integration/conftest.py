@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from store.redis import Redis, parse_url, wait_until_ready
+from store.scripts import ALL
 from tests import raw
+from tests.redis_server import Server
 from tests.system import LAYOUTS, System, running, topology_text
 
 _users = itertools.count(1)
@@ -56,3 +60,23 @@ def close_connections() -> Iterator[None]:
 def user() -> Callable[[], str]:
     """Makes user ids that no other test has."""
     return lambda: f"u{next(_users)}"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A Redis without anything else."""
+    found = Server(tmp_path)
+    found.start()
+    yield found
+    assert found.process is not None
+    found.process.kill()
+    found.process.wait()
+
+
+@pytest.fixture
+def redis(server: Server) -> Iterator[Redis]:
+    """A connection to it."""
+    made = Redis(parse_url(server.url), ALL)
+    wait_until_ready(made, 10)
+    yield made
+    made.close()

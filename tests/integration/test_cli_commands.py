@@ -80,6 +80,7 @@ def test_help_names_every_command(system: System, user: User) -> None:
     assert done.returncode == 0
     for name in (
         "help", "to", "history", "group", "invite", "kick", "leave", "dismiss", "handover", "rename", "members",
-        "revoke", "edit", "delete", "read", "friends", "add", "unfriend", "me", "mute", "quit",
+        "revoke", "edit", "delete", "read", "friends", "add", "accept", "decline", "unfriend", "block", "unblock",
+        "who", "me", "mute", "devices", "quit",
     ):  # fmt: skip
         assert f"  /{name}" in done.stdout

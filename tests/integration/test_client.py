@@ -19,6 +19,7 @@ from client.errors import ConnectionLost, LoginRefused, Refused
 from client.events import Message
 from client.store import FileStore
 from packs.codec import JSON
+from tests.clients import take
 from tests.system import ROOT, System, running, topology_text
 from tests.waiting import wait_until
 
@@ -28,16 +29,6 @@ User = Callable[[], str]
 def connect(system: System, name: str, **options: Any) -> Client:
     host, port = system.address()
     return Client(f"{host}:{port}", name, **options).connect(timeout=10)
-
-
-def take(client: Client, count: int, seconds: float = 10.0) -> list[Message]:
-    found = []
-    with gevent.Timeout(seconds):
-        for message in client.messages():
-            found.append(message)
-            if len(found) == count:
-                return found
-    return found
 
 
 def test_the_example_of_the_package_runs(system: System, user: User) -> None:

@@ -6,13 +6,28 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from client.events import ListChanged
+from client.events import Ended, ListChanged, Presence, Typing
 from client.profiles import Profile
+from client.sessions import session_of
 from packs.codec import JSON
-from packs.table import FRIEND_ADD, FRIEND_SYNC, SESSIONATTRIBUTE_SET, USERATTRIBUTE_SET, USERINFO_GET
-from tests.clients import Connect, Heard, connecting
+from packs.codes import Code
+from packs.table import (
+    BLOCK,
+    BLOCKLIST_GET,
+    DEVICES_GET,
+    FRIEND_ADD,
+    FRIEND_REQUEST_ANSWER,
+    FRIEND_SYNC,
+    KICKOUT,
+    PRESENCE_GET,
+    SESSIONATTRIBUTE_SET,
+    TYPING,
+    USERATTRIBUTE_SET,
+    USERINFO_GET,
+)
+from tests.clients import Connect, Heard, connecting, refusal, take
 from tests.serving import needs
-from tests.system import System
+from tests.system import System, running, topology_text
 from tests.waiting import wait_until
 
 User = Callable[[], str]
@@ -66,3 +81,86 @@ def test_attributes_of_others_and_of_sessions(connect: Connect, user: User) -> N
     a.sessions.pin(bob, False)
     (hot,) = a.hot_sessions()
     assert (hot.muted, hot.attributes.get("TOP", "")) == (True, "")
+
+
+@needs(FRIEND_REQUEST_ANSWER)
+def test_requests_to_be_friends(user: User) -> None:
+    alice, bob, carl = user(), user(), user()
+    with (
+        running(topology_text(tables={"node.user": {"friend_mode": "request"}})) as system,
+        connecting(system) as connect,
+    ):
+        heard = Heard()
+        a, b, c = connect(alice), connect(bob, on_event=heard.append), connect(carl)
+        a.friends.add(bob, remark="Bobby")
+        c.friends.add(bob)
+        wait_until(lambda: ListChanged("requests") in heard, "the request")
+        assert b.friends.requests() == [alice, carl]
+        assert a.friends.list() == []
+        b.friends.accept(alice)
+        b.friends.decline(carl)
+        assert b.friends.requests() == []
+        assert [(f.user, f.remark) for f in a.friends.list()] == [(bob, "Bobby")]
+        assert c.friends.list() == []
+
+
+@needs(BLOCK, BLOCKLIST_GET)
+def test_who_is_blocked_is_not_heard(connect: Connect, user: User) -> None:
+    alice, bob = user(), user()
+    a, b = connect(alice), connect(bob)
+    a.friends.block([bob])
+    assert a.friends.blocked() == [bob]
+    assert refusal(lambda: b.send(alice, "hello?")) == Code.BLOCKED
+    a.friends.unblock([bob])
+    b.send(alice, "hello!")
+    assert [m.content for m in take(a, 1)] == ["hello!"]
+
+
+@needs(PRESENCE_GET, FRIEND_ADD)
+def test_friends_see_each_other_come_and_go(connect: Connect, user: User) -> None:
+    alice, bob, carl = user(), user(), user()
+    heard = Heard()
+    a = connect(alice, on_event=heard.append)
+    a.friends.add(bob)
+    (now,) = a.presence.watch([bob])
+    assert (now.user, now.online) == (bob, False)
+    b = connect(bob, device_type=1)
+    wait_until(lambda: heard.of(Presence)[-1:] == [Presence(bob, True, (1,))], "bob to be there")
+    assert [p.user for p in a.presence.get()] == [bob]
+    assert not connect(carl).presence.get([alice])[0].online  # nothing is told to strangers
+    a.close()
+    b.close()
+    a.connect()
+    wait_until(lambda: not heard.of(Presence)[-1].online, "bob to be gone, after a reconnect")
+
+
+@needs(TYPING)
+def test_typing_is_told_to_the_others(connect: Connect, user: User) -> None:
+    alice, bob = user(), user()
+    heard = Heard()
+    a, _ = connect(alice), connect(bob, codec=JSON, on_event=heard.append)
+    group = a.groups.create("team", [bob])
+    for where in (bob, group):
+        a.typing(where)
+        a.typing(where, False)
+    session = session_of(alice, bob)
+    assert sorted(heard.wait(Typing, 4), key=lambda t: (t.session_id, not t.typing)) == sorted(
+        [Typing(where, alice, on) for where in (session, group) for on in (True, False)],
+        key=lambda t: (t.session_id, not t.typing),
+    )
+
+
+@needs(DEVICES_GET, KICKOUT)
+def test_ones_own_devices(connect: Connect, user: User) -> None:
+    alice = user()
+    heard = Heard()
+    desk = connect(alice, device_type=5, device_id="desk")
+    connect(alice, device_type=1, device_id="lost-phone", on_event=heard.append)
+    phone, mine = sorted(desk.devices.list(), key=lambda d: d.device_type)
+    assert (phone.device_type, phone.device_id, phone.online) == (1, "lost-phone", True)
+    assert (mine.device_type, mine.device_id, mine.online) == (5, "desk", True)
+    desk.devices.kick(phone)
+    (ended,) = heard.wait(Ended)
+    assert ended.kicked
+    wait_until(lambda: [d.online for d in desk.devices.list() if d.device_type == 1] == [False], "it to be offline")
+    assert desk.connected

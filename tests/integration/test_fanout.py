@@ -93,6 +93,32 @@ def test_a_confirmed_subscription_gets_what_is_published_and_no_other_does(world
     assert none == [("u10", "end")]
 
 
+def test_a_publisher_observes_who_comes_and_goes(world: World) -> None:
+    p = world.publisher("p1")
+    moves: list[tuple[str, int]] = []
+    p.observe("u:", lambda topic, holders: moves.append((topic, holders)))
+    s1, s2 = world.subscriber("s1", "p1"), world.subscriber("s2", "p1")
+    settle(s1)
+    settle(s2)
+    world.join(s1, "u:a", "g:a")
+    world.join(s1, "u:a")  # nobody new
+    world.join(s2, "u:a")
+    assert moves == [("a", 1), ("a", 2)]
+    assert (p.topics("u:"), p.topics("g:"), p.topics("x:")) == ({"a"}, {"a"}, set())
+    assert p.is_connected("s2", s2.start) and not p.is_connected("s2", s1.start)
+    world.close("s2")
+    wait_until(lambda: moves[-1] == ("a", 1), "s2 to be gone")
+    wait_until(lambda: not p.is_connected("s2", s2.start), "its marker to be gone")
+    s1.unsubscribe(["u:a"])
+    s1.unsubscribe(["u:a"])
+    wait_until(lambda: moves[-1] == ("a", 0), "s1 to be gone")
+    assert p.topics("u:") == set() and len(moves) == 4
+    world.join(p, "u:b")  # of the same process
+    p.unsubscribe(["u:b"])
+    assert moves[4:] == [("b", 1), ("b", 0)]
+    assert p.is_connected("p1", p.start)
+
+
 def test_a_subscription_is_presence_and_holders_are_counted(world: World) -> None:
     p = world.publisher("p1")
     s1, s2 = world.subscriber("s1", "p1"), world.subscriber("s2", "p1")

@@ -271,7 +271,7 @@ def test_whoever_is_removed_hears_nothing_after_the_answer(brokers: System, user
     say(raws[0], end, "end")
     for n in range(1, 8):
         expected = [f"{word} {name}" for name in names[1:n] for word in ("without", "still without")]
-        assert heard(raws[n], "end") == [*expected, "end"]
+        assert [content for content in heard(raws[n], "end", end) if content != "end"] == expected
 
 
 def test_removals_amid_a_stream_of_messages(brokers: System, user: Callable[[], str]) -> None:
@@ -353,7 +353,7 @@ def test_a_thousand_members_of_whom_a_hundred_are_online(brokers: System, user: 
     end = create(raws[0], *online[1:])
     say(raws[0], end, "end")
     for raw in raws[50:]:
-        assert "three" not in heard(raw, "end")
+        assert "three" not in heard(raw, "end", end)
     item = recent(raws[40])[group]
     assert (item.unread_count, item.read_seq_id) == (3, 0) and first.seq_id
     assert group not in recent(raws[60])

@@ -83,6 +83,17 @@ def test_a_message_to_an_unknown_user(accounts: System) -> None:
     assert [m.content for m in b.history("SC_alice_bob")] == ["2", "1", "0"]
 
 
+def test_a_group_with_an_unknown_user(accounts: System) -> None:
+    raw = accounts.client("alice", password=f"{CANARY} alice", device_type=4)
+    info = {"name": "g"}
+    assert code(raw.ask_any(t.GROUPCHAT_CREATE, {"groupInfo": info, "memberIds": ["bob", "nobody"]})) == 2
+    made = raw.ask_any(t.GROUPCHAT_CREATE, {"groupInfo": info, "memberIds": ["bob"]})
+    assert code(made) == 0
+    for users, expected in ((["nobody"], 2), (["carol", "nobody"], 2), (["carol"], 0)):
+        assert code(raw.ask_any(t.GROUPCHAT_JOIN, {"groupId": made.group_id, "memberIds": users})) == expected
+    assert accounts.call("group.members", made.group_id) == ["alice", "bob", "carol"]
+
+
 def test_too_many_tries(accounts: System) -> None:
     assert [login(accounts, "eve", "wrong") for _ in range(3)] == [21] * 3
     raw = accounts.connect()

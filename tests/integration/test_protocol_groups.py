@@ -412,3 +412,16 @@ def test_a_group_in_json(system: System, user: Callable[[], str]) -> None:
     say(b, group, "ö")
     assert [decode(p).content for p in pushed(a, "ö")] == ["ö"]
     assert members(a, group) == sorted([alice, bob])
+
+
+# ---- what other nodes ask
+
+
+def test_members_as_other_nodes_see_them(system: System, user: Callable[[], str]) -> None:
+    alice, bob = user(), user()
+    group = create(system.client(alice), bob)
+    assert sorted(system.call("group.members", group)) == sorted([alice, bob])
+    assert system.call("group.is_member", group, bob) is True
+    assert system.call("group.is_member", group, user()) is False
+    assert system.call("group.is_member", NO_GROUP, bob) is False
+    assert system.run("call", "group.members", f'"{NO_GROUP}"').returncode != 0

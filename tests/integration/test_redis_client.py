@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -18,50 +15,10 @@ from store.entries import parse, tail
 from store.errors import StoreRefused, StoreUnavailable
 from store.keys import Keys
 from store.redis import Redis, parse_url, wait_until_ready
-from store.scripts import ALL
 from store.sessions import BLOCKED, CONFLICT, FAILED, NOT_FRIENDS, REPEATED, STORED, Message, Sessions, Stored
-from store.settings import redis_server
 from store.users import Users
+from tests.redis_server import Server
 from tests.waiting import wait_until
-
-
-class Server:
-    """A Redis with an append-only file, on a unix socket."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.url = f"unix://{directory}/s"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [redis_server() or "", "--dir", str(self.directory), "--port", "0"]
-        command += ["--unixsocket", f"{self.directory}/s", "--save", ""]
-        command += ["--appendonly", "yes", "--appendfsync", "always"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-
-    def signal(self, number: int) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, number)
-        if number == signal.SIGKILL:
-            self.process.wait()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    found = Server(tmp_path)
-    found.start()
-    yield found
-    assert found.process is not None
-    found.process.kill()
-    found.process.wait()
-
-
-@pytest.fixture
-def redis(server: Server) -> Iterator[Redis]:
-    made = Redis(parse_url(server.url), ALL)
-    wait_until_ready(made, 10)
-    yield made
-    made.close()
 
 
 def send(redis: Redis, *args: Any) -> list[Any]:
@@ -221,7 +178,7 @@ def test_login_numbers_grow(redis: Redis) -> None:
     users = Users(redis, redis, Keys(64))
     outcome: list[Any] = []
     for _ in range(3):
-        post(users.enter, [("alice", 1), ("alice", 1), ("bob", 2)], lambda n, e: outcome.append(n))
+        post(users.enter, [("alice", 1, b""), ("alice", 1, b""), ("bob", 2, b"")], lambda n, e: outcome.append(n))
     wait_until(lambda: len(outcome) == 3, "the logins")
     numbers = [n for found in outcome for n in found[:2]]
     assert numbers == sorted(set(numbers))

@@ -13,7 +13,7 @@ from packs import table as t
 from tests.serving import serves
 from tests.system import ROOT, System
 
-NEEDS = {"Changing and reading messages": t.MSG_CTRL, "Friends, profiles, attributes": t.FRIEND_ADD}
+NEEDS = {"Friends, profiles, attributes": t.FRIEND_ADD, "Presence, typing, devices": t.PRESENCE_GET}
 """Sections about types that not every version serves."""
 
 

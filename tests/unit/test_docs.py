@@ -46,7 +46,7 @@ def test_the_default_topology_shows_every_setting_with_its_default() -> None:
     from docs.reference import SETTINGS, default_of
 
     text = (ROOT / "topology.toml").read_text()
-    for name in ("mesh", "broker", "chat", "auth", "store"):
+    for name in ("mesh", "broker", "chat", "user", "auth", "store"):
         heading, struct = SETTINGS[name]
         table = text.split(f"\n{heading}\n")[1].split("\n[")[0]
         for field in fields(struct):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packs import structs
+from packs import structs, structs_social
 from packs.codec import JSON, MSGPACK, PayloadError, decode_payload, encode_error, encode_payload
 from packs.codes import Code
 from packs.flags import ACK
@@ -23,8 +23,9 @@ from packs.table import MSG_GROUP_CHAT, MSG_SINGLE_CHAT, TABLE
 
 ALL = [
     cls
-    for _, cls in inspect.getmembers(structs, inspect.isclass)
-    if issubclass(cls, Payload) and cls not in (Payload, Request)
+    for module in (structs, structs_social)
+    for _, cls in inspect.getmembers(module, inspect.isclass)
+    if issubclass(cls, Payload) and cls.__module__ == module.__name__ and cls not in (Payload, Request)
 ]
 TEXT = st.text(max_size=20)
 PACKS = st.builds(
@@ -173,6 +174,13 @@ COMPLETE: dict[type[Payload], dict[str, Any]] = {
     structs.SessionAttrSetReq: {"sessionId": "s", "attrName": "n", "attrValue": ""},
     structs.Empty: {},
     structs.LoginReq: {},
+    structs_social.KickOut: {"deviceType": 1, "deviceId": "d"},
+    structs_social.BlockReq: {"userIds": ["a"]},
+    structs_social.FriendRequestAnswerReq: {"friendId": "a", "accept": 1},
+    structs_social.PresenceGetReq: {},
+    structs_social.PresenceSubscribeReq: {"userIds": ["a"]},
+    structs_social.PresenceUnsubscribeReq: {},
+    structs_social.Typing: {"sessionId": "s"},
 }
 
 

@@ -17,7 +17,7 @@ PROTOCOL = """
 10 Empty CommonErrorCode - broker user
 11 LoginReq LoginResp - broker user
 12 Empty CommonErrorCode - broker user
-13 - - KickOutAck - user
+13 KickOut KickOutAck KickOut user user
 14 MsgReq MsgAck MsgReq chat session
 15 MsgReq MsgAck MsgReq group session
 16 - MsgAck MsgReq chat user
@@ -46,6 +46,17 @@ PROTOCOL = """
 56 UserAttrSetReq CommonErrorCode - user user
 57 UserAttrGetReq UserAttrGetResp - user user
 58 SessionAttrSetReq CommonErrorCode - user user
+60 BlockReq CommonErrorCode - user user
+61 BlockReq CommonErrorCode - user user
+62 Empty BlocklistResp - user user
+63 Empty FriendRequestsResp - user user
+64 FriendRequestAnswerReq CommonErrorCode - user user
+65 PresenceGetReq PresenceResp - user user
+66 PresenceSubscribeReq PresenceResp - broker user
+67 PresenceUnsubscribeReq CommonErrorCode - broker user
+68 - - PresencePush - user
+69 Typing CommonErrorCode Typing user user
+70 Empty DevicesResp - user user
 """
 
 

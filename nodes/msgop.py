@@ -1,0 +1,219 @@
+"""The msgop node: what is done to messages after they were stored. Controls (17) and read positions (18).
+
+    17  checks -> one script in the session's shard decides and changes -> publish -> queues of what must not be missed
+        -> answer
+    18  one script for all of this turn -> publish -> the reader's recent sessions -> answer
+
+What follows the script can be cut off by a crash; it is done again when the request is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from mesh.errors import AppError, Timeout
+from nodes import hot, monitoring, publications, words
+from nodes.packs import Item, PackNode, handles
+from nodes.reading import may_read
+from packs.codec import encode_payload
+from packs.codes import Code
+from packs.enums import ControlCommand
+from packs.flags import DUP
+from packs.ids import is_group_id, single_members
+from packs.pack import VERSION, Pack
+from packs.structs import SUCCESS, CommonErrorCode, MsgControl, MsgReaded
+from packs.table import MSG_CTRL, MSG_READ
+from store import controls as c
+from store.sessions import BATCH
+
+US_PER_SECOND = 1_000_000
+TIME_BYTES = 8
+"""The time is the last field of a control's pack, a uint64."""
+SOME_TIME = 1 << 40
+"""A time (ms) that takes as many bytes as the one which the store puts in its place."""
+MAX_PAYLOAD = 65_536
+"""Bytes of a message where no node says otherwise."""
+
+_REFUSALS = {
+    c.CONFLICT: (Code.PARAM, "this packId was used for something else"),
+    c.NOT_FOUND: (Code.MSG_NOT_FOUND, ""),
+    c.DENIED: (Code.GROUP_NO_PRIVILEGE, "not your message, or too late"),
+    c.NO_GROUP: (Code.GROUP_NOT_FOUND, ""),
+    c.TOO_LONG: (Code.MSG_TOO_LONG, ""),
+}
+
+
+class MsgopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table [node.msgop]."""
+
+    revoke_window_seconds: int = 120
+    """How long after a message its sender may revoke it, 0 for ever; a group's owner always may."""
+    override_window_seconds: int = 120
+    """The same for replacing its content."""
+    revoke_content: str = "hide"
+    """"hide": a revoked message is read without content; "keep": with it."""
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        for key in ("revoke_window_seconds", "override_window_seconds"):
+            if getattr(self, key) < 0:
+                yield key, "must be at least 0"
+        if self.revoke_content not in ("hide", "keep"):
+            yield "revoke_content", f'must be "hide" or "keep", not "{self.revoke_content}"'
+
+
+class MsgopNode(PackNode):
+    """Controls and reads, types 17 and 18."""
+
+    Settings = MsgopSettings
+    sections = {**hot.SECTIONS, **words.SECTIONS}
+    publishes = True
+
+    def start(self) -> None:
+        self._store = self.process.shared(hot.hot_store)
+        self._store.open()
+        settings: MsgopSettings = self.settings
+        self._windows = {
+            ControlCommand.REVOKE: settings.revoke_window_seconds * US_PER_SECOND,
+            ControlCommand.OVERRIDE: settings.override_window_seconds * US_PER_SECOND,
+            ControlCommand.DELETE: 0,
+        }
+        self._words = {kind: words.checker(self.process.topology, kind) for kind in (words.SINGLE, words.GROUP)}
+        self._max_payloads = {kind: self._max_payload(kind) for kind in ("chat", "group")}
+
+    def _max_payload(self, kind: str) -> int:
+        """What the node that takes messages allows: an override is checked as a send."""
+        topology = self.process.topology
+        return getattr(topology.settings(kind), "max_payload", MAX_PAYLOAD) if topology.instances(kind) else MAX_PAYLOAD
+
+    # ---- 17
+
+    @handles(MSG_CTRL)
+    def _control(self, item: Item) -> CommonErrorCode:
+        session, user, request = item.key, item.origin.user, item.request
+        in_group = is_group_id(session)
+        max_payload = self._max_payloads["group" if in_group else "chat"]
+        message = self._checked(item, max_payload)
+        control = c.Control(
+            session, in_group, user, request.pack_id, message.command, message.seq_id, message.pack_id, message.content,
+            self.settings.revoke_content == "hide", self._windows[ControlCommand(message.command)], max_payload,
+        )  # fmt: skip
+        whole = encode_payload(Pack(MSG_CTRL, VERSION, 0, request.pack_id, encode_payload(message)))
+        pack = whole[:-TIME_BYTES]
+        outcome = self._store.controls.control(control, pack)
+        if outcome.status in _REFUSALS:
+            raise AppError(*_REFUSALS[outcome.status])
+        message.timestamp = outcome.time
+        self._publish_control(item, message, outcome)
+        users = single_members(session)
+        if users is not None:
+            kept = pack + outcome.time.to_bytes(TIME_BYTES, "big")
+            self._store.priority.add_now([(user, kept) for user in dict.fromkeys(users)])
+        self.stats.counts["controls"] += 1
+        return SUCCESS
+
+    def _checked(self, item: Item, max_payload: int) -> MsgControl:
+        """The control as it is passed on, but for its time. Raises `AppError`."""
+        message, user = item.message, item.origin.user
+        if message.operator_id and message.operator_id != user:
+            raise AppError(Code.CONN_DENIED, "operatorId is not you")
+        if message.command not in self._windows:
+            raise AppError(Code.MSG_COMMAND)
+        if not is_group_id(item.key) and not may_read(user, item.key):
+            raise AppError(Code.GROUP_NO_PRIVILEGE, "not your session")
+        if message.command != ControlCommand.OVERRIDE:
+            message.content = ""
+        elif len(item.request.payload) > max_payload:
+            raise AppError(Code.MSG_TOO_LONG)
+        elif not message.content:
+            raise AppError(Code.MSG_TOO_SHORT)
+        else:
+            message.content = self._allowed(message.content, item.key)
+        message.session_id, message.operator_id, message.timestamp = item.key, user, SOME_TIME
+        return message  # type: ignore[no-any-return]
+
+    def _allowed(self, content: str, session: str) -> str:
+        """The content as it may be stored: its words are checked as those of a send are. Raises `AppError`."""
+        checked = self._words[words.GROUP if is_group_id(session) else words.SINGLE].check(content)
+        if checked is None:
+            raise AppError(Code.SENSITIVE_WORD)
+        return checked
+
+    def _publish_control(self, item: Item, message: MsgControl, outcome: c.Controlled) -> None:
+        """To all who see the message, but for the connection that asked."""
+        skip, pack_id, payload = item.origin.connection, item.request.pack_id, encode_payload(message)
+        flags = DUP if outcome.status == c.REPEATED else 0
+        users = single_members(item.key)
+        if topic := monitoring.listeners(self, item.key):
+            self.publish(topic, publications.delivery(skip, MSG_CTRL, flags, pack_id, payload))
+        if users is None:
+            body = publications.group_delivery(skip, MSG_CTRL, flags, pack_id, payload, outcome.version)
+            self._publish_if_held(publications.GROUP + item.key, body)
+            return
+        body = publications.delivery(skip, MSG_CTRL, flags, pack_id, payload)
+        for user in dict.fromkeys(users):
+            self._publish_if_held(publications.USER + user, body)
+
+    def _publish_if_held(self, topic: str, body: bytes) -> None:
+        if self.process.fanout.holders(topic):
+            self.publish(topic, body)
+
+    # ---- 18
+
+    @handles(MSG_READ, batch=True)
+    def _read(self, items: list[Item]) -> None:
+        readings: list[tuple[Item, c.Reading]] = []
+        for item in items:
+            message, user, session = item.message, item.origin.user, item.key
+            in_group = is_group_id(session)
+            if message.user_id and message.user_id != user:
+                item.refuse(Code.CONN_DENIED, "userId is not you")
+            elif not in_group and not may_read(user, session):
+                item.refuse(Code.HISTORY_DENIED)
+            else:
+                readings.append((item, c.Reading(session, in_group, user, message.seq_id)))
+        for i in range(0, len(readings), BATCH):
+            part = readings[i : i + BATCH]
+            self._store.controls.read([reading for _, reading in part], self._moved([item for item, _ in part]))
+
+    def _moved(self, items: list[Item]) -> Any:
+        def done(positions: Sequence[c.Position] | None, error: Exception | None) -> None:
+            if positions is None:
+                for item in items:
+                    item.fail(error or Timeout("no positions"))
+                return
+            activity: dict[tuple[str, str], None] = {}
+            for item, position in zip(items, positions, strict=True):
+                again = item.request.flags & DUP or item.resent_by_broker
+                if position.status == c.MOVED or (position.status == c.THERE and again):
+                    self._publish_read(item, position.seq)
+                    activity[item.origin.user, item.key] = None
+            self._store.sessions.touch(list(activity))
+            for item, position in zip(items, positions, strict=True):
+                if position.status == c.READ_NO_GROUP:
+                    item.refuse(Code.GROUP_NOT_FOUND)
+                elif position.status == c.READ_NOT_MEMBER:
+                    item.refuse(Code.NOT_GROUP_MEMBER)
+                else:
+                    item.answer(SUCCESS)
+            self.stats.counts["reads"] += len(items)
+
+        return done
+
+    def _publish_read(self, item: Item, seq: int) -> None:
+        """To the reader's other devices, and in a single chat to the other as a receipt."""
+        user, origin, holders = item.origin.user, item.origin, self.process.fanout.holders
+        topics = []
+        own = publications.USER + user
+        if origin.others or holders(own) > 1:  # without other devices, nobody but the asking connection
+            topics.append(own)
+        for other in single_members(item.key) or ():
+            if other != user and holders(publications.USER + other):
+                topics.append(publications.USER + other)
+        if topics:
+            payload = encode_payload(MsgReaded(session_id=item.key, seq_id=seq, user_id=user))
+            body = publications.delivery(origin.connection, MSG_READ, 0, item.request.pack_id, payload)
+            for topic in topics:
+                self.publish(topic, body)

@@ -1,0 +1,91 @@
+"""The devices of users: the newest login of each type, and until when its connection was there.
+
+In the hash of a user's devices, field `<type>` is the login number, NUL, and msgpack [deviceId, name, connection];
+field `s<type>` is when the connection ended (ms), absent while it stands. A process that died said nothing: whoever
+reads this must know which brokers live (`nodes/presence.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from store.keys import Keys
+from store.redis import Redis
+from store.scripts import EXPEL, LEFT, SEEN
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[str, str, str]).decode
+
+
+class Device(NamedTuple):
+    """The newest login of a device type. `number` is µs since the epoch in size."""
+
+    type: int
+    id: str
+    name: str
+    connection: str
+    number: int
+    left: int
+    """When the connection ended (ms), 0 when nobody said so."""
+
+
+class Sight(NamedTuple):
+    """A user's devices, and for each of the viewers whether he may know of them."""
+
+    devices: tuple[Device, ...]
+    visible: tuple[bool, ...]
+
+
+def record(device_id: str, name: str, connection: str) -> bytes:
+    """A device as `Users.enter` takes it."""
+    return _encode((device_id, name, connection))
+
+
+class Devices:
+    """Devices in the hot store. All methods but `left` block their greenlet and raise `StoreError`."""
+
+    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+        self._writes = writes
+        self._reads = reads
+        self._keys = keys
+
+    def left(self, ended: Sequence[tuple[str, int, int, int]], done: Any) -> None:
+        """Note that connections ended: (user, device type, login number, when in ms). `done(_, error)`."""
+        args: list[Any] = []
+        for user, device_type, number, when in ended:
+            args += (self._keys.of_user("d", user), device_type, number, when)
+        self._writes.evaluate(done, LEFT, (args[0],), args)
+
+    def of(self, user: str) -> tuple[Device, ...]:
+        """The devices of a user, by type."""
+        return _devices(self._reads.ask("HGETALL", self._keys.of_user("d", user)))
+
+    def seen(self, asked: Sequence[tuple[str, Sequence[str]]]) -> list[Sight]:
+        """The devices of each (user, viewers)."""
+        key, tag = self._keys.of_user, self._keys.user_tag
+        calls = [(SEEN, (key("d", user),), (tag(user), user, *viewers)) for user, viewers in asked]
+        return [Sight(_devices(found), tuple(map(bool, may))) for found, *may in self._reads.run_all(calls)]
+
+    def expel(self, user: str, device: Device | None, device_type: int = 0, shut: bool | None = None) -> int:
+        """End logins: of this `device` while it is what is there, else of `device_type` (0: all).
+
+        `shut` disables the account or enables it again. Returns the number below which logins end, 0 when there are
+        none.
+        """
+        keys = (self._keys.account(user), self._keys.logins(user), self._keys.of_user("d", user))
+        only = (device.type, device.number) if device is not None else (device_type, "")
+        number: int = self._writes.run(EXPEL, keys, (*only, "" if shut is None else int(shut)))
+        return number
+
+
+def _devices(fields: Sequence[bytes]) -> tuple[Device, ...]:
+    found = dict(zip(fields[::2], fields[1::2], strict=True))
+    devices = []
+    for field, value in found.items():
+        if not field.startswith(b"s"):
+            number, _, packed = value.partition(b"\0")
+            devices.append(Device(int(field), *_decode(packed), int(number), int(found.get(b"s" + field, 0))))
+    return tuple(sorted(devices))

@@ -1,0 +1,162 @@
+"""What must not be missed: high-priority messages and controls, in a queue per user and one per group.
+
+An item of a queue is
+    a pack (its first byte is 0x95)     a control, as it is delivered
+    "<seqId> <session>"                 a high-priority message: it is read when it is asked for, so that a revoked one
+                                        has no content and a deleted one is gone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from mesh.loop import wait_for
+from store import entries
+from store.entries import Entry
+from store.keys import Keys
+from store.redis import Call, Redis
+from store.scripts import ENQUEUE, PRIORITY
+
+KEPT_SECONDS = 30 * 24 * 3600
+"""How long an item is kept."""
+SETTLED_US = 5_000_000
+"""Stamps this close to the present may still be joined by lower ones, so a last page's cursor stays below."""
+CHUNK = 20
+"""Messages read at once: a page may be full before all are needed."""
+
+Item = bytes | Entry
+"""A pack, or a message."""
+
+
+class Page(NamedTuple):
+    """Items in order. `cursor`: where to go on. `cut`: there are more, and this page has fewer than asked for."""
+
+    items: list[Item]
+    cursor: int
+    cut: bool
+
+
+def message_item(session: str, seq: int) -> bytes:
+    """The item of a high-priority message, as queues hold it."""
+    return f"{seq} {session}".encode()
+
+
+class Priority:
+    """The queues in the hot store."""
+
+    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+        self._writes = writes
+        self._reads = reads
+        self._keys = keys
+
+    # ---- writing
+
+    def add(self, items: Sequence[tuple[str, bytes]]) -> None:
+        """Put (user, item) into the users' queues; an item that is there already stays where it is. Fire and forget: it
+        is repeated after a crash."""
+        for script, keys, args in self._shards(items):
+            self._writes.evaluate(_ignore, script, keys, args)
+
+    def add_now(self, items: Sequence[tuple[str, bytes]]) -> None:
+        """`add`, and wait until it is done. In a greenlet. Raises `StoreError`."""
+        self._writes.run_all(self._shards(items))
+
+    def _shards(self, items: Sequence[tuple[str, bytes]]) -> list[Call]:
+        """The script with its arguments, for each shard."""
+        by_shard: dict[str, list[Any]] = {}
+        for user, item in items:
+            args = by_shard.setdefault(self._keys.user_tag(user), [KEPT_SECONDS])
+            args += (self._keys.user_priority(user), item)
+        return [(ENQUEUE, (args[1],), args) for args in by_shard.values()]
+
+    # ---- reading
+
+    def page(self, user: str, after: int, count: int, size: int) -> Page:
+        """What `user` must not miss with a stamp above `after`, ascending. In a greenlet. Raises `StoreError`.
+
+        It has `count` items, and those with the same stamp as the last of them; fewer when more would not fit `size`
+        bytes. The cursor of such a page is its largest stamp (not above the store's time: lower ones may still come
+        below that). Any other page is the last, and its cursor stays `SETTLED_US` behind the present.
+        """
+        clock, groups = self._start(user)
+        items: list[Item] = []
+        largest = settled = position = after
+        whole = False
+        while not whole:
+            batch, position, whole = self._batch(user, groups, position, count, size)
+            for stamp, same in groupby(self._resolved(batch), key=itemgetter(0)):
+                found = [item for _, item in same if item is not None]
+                size -= sum(map(_size, found))
+                if len(items) >= count or (items and size < 0):
+                    return Page(items, settled, cut=len(items) < count)
+                items += found
+                largest = stamp
+                settled = stamp if stamp <= clock else settled
+        if len(items) >= count:
+            return Page(items, settled, cut=False)
+        return Page(items, max(after, min(largest, clock - SETTLED_US)), cut=False)
+
+    def _start(self, user: str) -> tuple[int, list[tuple[str, int]]]:
+        """The store's time in µs, read before anything else, and the user's groups with the stamps of his joining."""
+        commands = (("TIME",), ("ZRANGE", self._keys.my_groups(user), 0, -1, "WITHSCORES"))
+        (seconds, micros), groups = wait_for(lambda done: self._reads.command_all(done, commands))
+        fields = iter(groups)
+        joined = [(group.decode(), int(stamp)) for group, stamp in zip(fields, fields, strict=True)]
+        return int(seconds) * 1_000_000 + int(micros), joined
+
+    def _batch(
+        self, user: str, groups: list[tuple[str, int]], after: int, count: int, size: int
+    ) -> tuple[list[tuple[int, bytes]], int, bool]:
+        """(stamp, item) of all queues, ascending; the stamp up to which they are complete; whether that is all."""
+        keys = self._keys
+        common = (user, count, max(size, 1), KEPT_SECONDS)
+        by_shard: dict[str, list[Any]] = {keys.user_tag(user): [*common, keys.user_priority(user), after, ""]}
+        for group, joined in groups:
+            tag = keys.session_tag(group)
+            args = by_shard.setdefault(tag, [*common])
+            args += (keys.group_priority(group), max(after, joined), f"{tag}:p:{group}")
+        replies = self._reads.run_all([(PRIORITY, (args[len(common)],), args) for args in by_shard.values()])
+        found: list[tuple[int, bytes]] = []
+        horizon = 0  # of the queues that hold more, the lowest stamp up to which they were read
+        for queue in (queue for reply in replies for queue in reply):
+            rows = list(zip(map(int, queue[::2]), queue[1::2], strict=True))
+            found += rows
+            if rows and (len(rows) >= count or sum(len(item) for _, item in rows) >= common[2]):
+                horizon = min(horizon or rows[-1][0], rows[-1][0])
+        found.sort(key=itemgetter(0))
+        if not horizon:
+            return found, found[-1][0] if found else after, True
+        return [row for row in found if row[0] <= horizon], horizon, False
+
+    def _resolved(self, batch: list[tuple[int, bytes]]) -> Iterator[tuple[int, Item | None]]:
+        """(stamp, item), messages read a few at a time; None for those that are gone."""
+        for i in range(0, len(batch), CHUNK):
+            chunk = batch[i : i + CHUNK]
+            reads = []
+            for _, item in chunk:
+                if item[0] != _PACK:
+                    seq, _, session = item.decode().partition(" ")
+                    reads.append(("ZRANGEBYSCORE", self._keys.history(session), seq, seq))
+            messages = iter(wait_for(partial(self._reads.command_all, commands=reads)))
+            for stamp, item in chunk:
+                if item[0] == _PACK:
+                    yield stamp, item
+                else:
+                    found = next(messages)
+                    yield stamp, entries.parse(found[0]) if found else None
+
+
+_PACK = 0x95
+"""First byte of a pack: an array of 5."""
+
+
+def _size(item: Item) -> int:
+    return len(item) if isinstance(item, bytes) else len(item.payload) + len(item.content.encode())
+
+
+def _ignore(reply: Any, error: Exception | None) -> None:
+    """The outcome of a write that is repeated anyway when it was lost."""

@@ -1,0 +1,91 @@
+"""Profiles, and the attributes that a user keeps about others and about his sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from mesh.loop import wait_for
+from store.keys import Keys
+from store.redis import Redis
+from store.scripts import ATTRIBUTE, ATTRIBUTES
+
+FAILED, DONE, RENAMED = range(3)
+"""What became of an attribute: FAILED: there are too many; RENAMED: the remark of a friend is another now."""
+
+USER, SESSION = "a", "s"
+"""What attributes are about."""
+NAMES_MAX = 64
+"""Attributes of one subject."""
+FIELDS_MAX = 50_000
+"""Attributes of one user together, and their subjects."""
+
+_FIELDS = ("name", "avatar", "mobile", "birthday")
+
+
+class Profile(NamedTuple):
+    """How a user shows himself; `birthday` in ms."""
+
+    name: str = ""
+    avatar: str = ""
+    mobile: str = ""
+    birthday: int = 0
+
+
+class Profiles:
+    """Profiles and attributes in the hot store. Without `done`, a method blocks its greenlet and raises
+    `StoreError`."""
+
+    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+        self._writes = writes
+        self._reads = reads
+        self._keys = keys
+
+    def put(self, user: str, profile: Profile) -> None:
+        """Replace a profile."""
+        fields = [part for name, value in zip(_FIELDS, profile, strict=True) for part in (name, value)]
+        self._writes.ask("HSET", self._keys.of_user("i", user), *fields)
+
+    def get(self, users: Sequence[str]) -> list[Profile]:
+        """Profiles in the order asked; an unknown user's is empty."""
+        commands = [("HMGET", self._keys.of_user("i", user), *_FIELDS) for user in users]
+        replies = wait_for(lambda done: self._reads.command_all(done, commands))
+        return [
+            Profile(_text(name), _text(avatar), _text(mobile), int(birthday or 0))
+            for name, avatar, mobile, birthday in replies
+        ]
+
+    def set_attribute(self, about: str, user: str, subject: str, name: str, value: str) -> int:
+        """Set an attribute that `user` keeps about a USER or a SESSION; "" clears it. FAILED, DONE, RENAMED."""
+        keys = [self._keys.of_user(about, user), f"{self._keys.user_tag(user)}:stamp"]
+        if about == USER:
+            keys.append(self._keys.of_user("f", user))
+        status: int = self._writes.run(ATTRIBUTE, keys, (subject, name, value, NAMES_MAX, FIELDS_MAX))
+        return status
+
+    def attribute(self, about: str, user: str, subject: str, name: str) -> str:
+        """One attribute, "" when it is not set."""
+        found = self._reads.ask("HGET", self._keys.of_user(about, user), f"{subject}\0{name}")
+        return _text(found)
+
+    def attributes(self, about: str, user: str, subjects: Sequence[str]) -> list[dict[str, str]]:
+        """All attributes of each of the subjects."""
+        return wait_for(lambda done: self.start_attributes(about, user, subjects, done))  # type: ignore[no-any-return]
+
+    def start_attributes(
+        self, about: str, user: str, subjects: Sequence[str],
+        done: Callable[[list[dict[str, str]] | None, Exception | None], None],
+    ) -> None:  # fmt: skip
+        """`attributes`, with a completion."""
+
+        def read(reply: Any, error: Exception | None) -> None:
+            if error is not None:
+                done(None, error)
+                return
+            done([dict(zip(*[(part.decode() for part in row)] * 2, strict=True)) for row in reply], None)
+
+        self._reads.evaluate(read, ATTRIBUTES, (self._keys.of_user(about, user),), subjects)
+
+
+def _text(found: bytes | None) -> str:
+    return found.decode() if found is not None else ""
