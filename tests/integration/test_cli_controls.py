@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from packs.table import HIGH_PRIOR_MSG_SYNC, MSG_CTRL, MSG_READ
-from tests.serving import needs
 from tests.system import System
 from tests.terminal import client, piped, terminal
 
-pytestmark = needs(MSG_CTRL, MSG_READ, HIGH_PRIOR_MSG_SYNC)
 User = Callable[[], str]
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from packs.table import BLOCK, DEVICES_GET, FRIEND_ADD, PRESENCE_GET, SESSIONATTRIBUTE_SET, TYPING, USERINFO_GET
-from tests.serving import needs
 from tests.system import System
 from tests.terminal import client, piped, terminal
 
 User = Callable[[], str]
 
 
-@needs(FRIEND_ADD, BLOCK, USERINFO_GET, SESSIONATTRIBUTE_SET)
 def test_people_in_a_pipe(system: System, user: User) -> None:
     alice, bob, carl = user(), user(), user()
     script = (
@@ -33,7 +30,6 @@ def test_people_in_a_pipe(system: System, user: User) -> None:
         assert (done.returncode, done.stderr) == (1, "imesh: not sent (blocked by the recipient): hello?\n")
 
 
-@needs(PRESENCE_GET, DEVICES_GET, FRIEND_ADD, TYPING)
 def test_people_in_a_terminal(system: System, user: User) -> None:
     alice, bob = user(), user()
     with terminal(system, alice, "--to", bob) as a:

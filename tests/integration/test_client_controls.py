@@ -14,13 +14,10 @@ from client.view import View
 from packs.codec import JSON
 from packs.codes import Code
 from packs.flags import COUNTER, HIGH_PRIORITY
-from packs.table import HIGH_PRIOR_MSG_SYNC, MSG_CTRL, MSG_READ
 from tests.clients import Connect, Heard, connecting, refusal, take
-from tests.serving import needs
 from tests.system import System
 from tests.waiting import wait_until
 
-pytestmark = needs(MSG_CTRL, MSG_READ, HIGH_PRIOR_MSG_SYNC)
 User = Callable[[], str]
 
 

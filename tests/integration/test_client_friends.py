@@ -11,22 +11,7 @@ from client.profiles import Profile
 from client.sessions import session_of
 from packs.codec import JSON
 from packs.codes import Code
-from packs.table import (
-    BLOCK,
-    BLOCKLIST_GET,
-    DEVICES_GET,
-    FRIEND_ADD,
-    FRIEND_REQUEST_ANSWER,
-    FRIEND_SYNC,
-    KICKOUT,
-    PRESENCE_GET,
-    SESSIONATTRIBUTE_SET,
-    TYPING,
-    USERATTRIBUTE_SET,
-    USERINFO_GET,
-)
 from tests.clients import Connect, Heard, connecting, refusal, take
-from tests.serving import needs
 from tests.system import System, running, topology_text
 from tests.waiting import wait_until
 
@@ -39,7 +24,6 @@ def connect(system: System) -> Iterator[Connect]:
         yield found
 
 
-@needs(FRIEND_ADD, FRIEND_SYNC)
 def test_friends_come_and_go(connect: Connect, user: User) -> None:
     alice, bob, carl = user(), user(), user()
     heard = Heard()
@@ -55,7 +39,6 @@ def test_friends_come_and_go(connect: Connect, user: User) -> None:
     wait_until(lambda: a.friends.list() == [], "the friend to be gone")
 
 
-@needs(USERINFO_GET)
 def test_profiles(connect: Connect, user: User) -> None:
     alice, bob, nobody = user(), user(), user()
     a, b = connect(alice), connect(bob, codec=JSON)
@@ -67,7 +50,6 @@ def test_profiles(connect: Connect, user: User) -> None:
     assert (seen.name, seen.mobile) == ("Alice 爱丽丝", "")  # numbers are for friends
 
 
-@needs(USERATTRIBUTE_SET, SESSIONATTRIBUTE_SET)
 def test_attributes_of_others_and_of_sessions(connect: Connect, user: User) -> None:
     alice, bob = user(), user()
     a, b = connect(alice), connect(bob)
@@ -83,7 +65,6 @@ def test_attributes_of_others_and_of_sessions(connect: Connect, user: User) -> N
     assert (hot.muted, hot.attributes.get("TOP", "")) == (True, "")
 
 
-@needs(FRIEND_REQUEST_ANSWER)
 def test_requests_to_be_friends(user: User) -> None:
     alice, bob, carl = user(), user(), user()
     with (
@@ -104,7 +85,6 @@ def test_requests_to_be_friends(user: User) -> None:
         assert c.friends.list() == []
 
 
-@needs(BLOCK, BLOCKLIST_GET)
 def test_who_is_blocked_is_not_heard(connect: Connect, user: User) -> None:
     alice, bob = user(), user()
     a, b = connect(alice), connect(bob)
@@ -116,7 +96,6 @@ def test_who_is_blocked_is_not_heard(connect: Connect, user: User) -> None:
     assert [m.content for m in take(a, 1)] == ["hello!"]
 
 
-@needs(PRESENCE_GET, FRIEND_ADD)
 def test_friends_see_each_other_come_and_go(connect: Connect, user: User) -> None:
     alice, bob, carl = user(), user(), user()
     heard = Heard()
@@ -134,7 +113,6 @@ def test_friends_see_each_other_come_and_go(connect: Connect, user: User) -> Non
     wait_until(lambda: not heard.of(Presence)[-1].online, "bob to be gone, after a reconnect")
 
 
-@needs(TYPING)
 def test_typing_is_told_to_the_others(connect: Connect, user: User) -> None:
     alice, bob = user(), user()
     heard = Heard()
@@ -150,7 +128,6 @@ def test_typing_is_told_to_the_others(connect: Connect, user: User) -> None:
     )
 
 
-@needs(DEVICES_GET, KICKOUT)
 def test_ones_own_devices(connect: Connect, user: User) -> None:
     alice = user()
     heard = Heard()

@@ -6,14 +6,11 @@ from collections.abc import Callable
 
 from client.events import Changed, Message
 from packs.codes import Code
-from packs.table import MSG_CTRL, SESSION_MONITOR_START
 from tests.clients import Heard, connecting, refusal
-from tests.serving import needs
 from tests.system import running, topology_text
 from tests.waiting import wait_until
 
 
-@needs(SESSION_MONITOR_START, MSG_CTRL)
 def test_a_monitor_hears_what_others_say(user: Callable[[], str]) -> None:
     alice, bob, boss = user(), user(), user()
     with (

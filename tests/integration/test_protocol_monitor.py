@@ -14,6 +14,7 @@ from packs import table as t
 from packs.codec import JSON
 from packs.flags import COUNTER, DUP
 from packs.ids import single_session
+from tests.controls import DELETE, OVERRIDE, REVOKE, control, controlled, send
 from tests.groups import create, join, leave, quiet, say
 from tests.raw import Raw, code, decode
 from tests.system import LAYOUTS, System, running, topology_text
@@ -90,6 +91,24 @@ def test_groups_and_notices(watched: System, user: Callable[[], str]) -> None:
     watched.call("chat.notify", "shop", alice, "news", 1, COUNTER, ["", "", ""], "n1")
     assert w.push(t.MSG_BIZ_NOTIFY).content == "news"
     assert [i.session_id for i in listed(w)] == [group, f"BM_shop_{alice}"]
+
+
+@pytest.mark.parametrize("in_group", [False, True])
+def test_what_is_done_to_messages_comes_too(watched: System, user: Callable[[], str], in_group: bool) -> None:
+    """Controls are heard; the list shows what was sent in the first place, but for what was deleted."""
+    alice, bob = user(), user()
+    a, w = watched.client(alice), watched.client("watcher")
+    to = create(a, bob) if in_group else bob
+    first, second = send(a, to, "first"), send(a, to, "second")
+    assert listen(w, first.session) == 0
+    assert control(a, second, REVOKE) == 0
+    heard = controlled(w)
+    assert (heard.command, heard.seq_id, heard.operator_id) == (REVOKE, second.seq, alice)
+    assert [m.content for item in listed(w) for m in map(decode, item.last_msgs)] == ["second"]
+    assert control(a, first, OVERRIDE, "changed") == 0
+    assert (controlled(w).content, control(a, second, DELETE)) == ("changed", 0)
+    assert controlled(w).command == DELETE
+    assert [m.content for item in listed(w) for m in map(decode, item.last_msgs)] == ["first"]
 
 
 def test_who_takes_part_gets_each_message_once(watched: System, user: Callable[[], str]) -> None:

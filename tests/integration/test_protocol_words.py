@@ -10,6 +10,7 @@ from packs import table as t
 from packs.codec import JSON
 from packs.flags import COUNTER, DUP
 from packs.ids import single_session
+from tests.controls import OVERRIDE, control, controlled, send
 from tests.groups import create, heard, say
 from tests.raw import code
 from tests.system import LAYOUTS, System, running, topology_text
@@ -62,3 +63,17 @@ def test_a_word_is_masked(wordy: System, user: Callable[[], str]) -> None:
         again = say(a, group, given, f"m{n}", COUNTER | DUP)
         assert (code(again), again.seq_id) == (46, ack.seq_id)
         assert heard(b, masked) == [masked]
+
+
+def test_words_of_an_override(wordy: System, user: Callable[[], str]) -> None:
+    """They are checked as those of a send: refused or masked."""
+    alice, bob = user(), user()
+    a, b = wordy.client(alice), wordy.client(bob)
+    group = create(a, bob)
+    single = send(a, bob, "fine")
+    assert control(a, single, OVERRIDE, "SCAM") == 10
+    assert a.history(single.session)[0].content == "fine"
+    in_group = send(a, group, "fine")
+    assert control(a, in_group, OVERRIDE, "a scam") == 0
+    assert controlled(b).content == "a ****"
+    assert b.history(group)[0].content == "a ****"

@@ -9,12 +9,7 @@ from typing import Any
 
 import pytest
 
-from packs import table as t
-from tests.serving import serves
 from tests.system import ROOT, System
-
-NEEDS = {"Friends, profiles, attributes": t.FRIEND_ADD, "Presence, typing, devices": t.PRESENCE_GET}
-"""Sections about types that not every version serves."""
 
 
 def sections() -> dict[str, str]:
@@ -36,8 +31,6 @@ def test_the_examples_run(
     space: dict[str, Any] = {}
     try:
         for title, code in sections().items():
-            if not serves(NEEDS.get(title, t.MSG_SINGLE_CHAT)):
-                continue
             for name, real in names.items():
                 code = code.replace(f'"{name}"', f'"{real}"')
             code = code.replace("127.0.0.1:7100", address)
