@@ -26,7 +26,6 @@ from packs.structs import (
 )
 from packs.table import HIGH_PRIOR_MSG_SYNC, HISTORY_MSG_PULL, HOTSESSION_SYNC
 from store.entries import Entry
-from store.profiles import SESSION
 from store.recent import Recent
 from store.sessions import TOUCH_SECONDS, Overview
 
@@ -103,58 +102,51 @@ class HistoryNode(MonitoringNode):
             self._read_recent(item, after)
 
     def _read_recent(self, item: Item, after: int, patient: bool = True) -> None:
-        self._store.recent.read(item.origin.user, after, HOT_SESSIONS, self._recent(item, after, patient))
-
-    def _recent(self, item: Item, after: int, patient: bool) -> Any:
-        def done(found: Recent | None, error: Exception | None) -> None:
+        def listed(found: Recent | None, error: Exception | None) -> None:
             if found is None:
                 item.fail(error or RuntimeError("no sessions"))
                 return
-            if found.more and found.reach > found.clock - RESTED_US:
+            seen = self._seen(item, after, found, patient)
+            self._store.sessions.overview(item.origin.user, found.sessions, seen)
+
+        self._store.recent.read(item.origin.user, after, HOT_SESSIONS, listed)
+
+    def _seen(self, item: Item, after: int, found: Recent, patient: bool) -> Any:
+        def done(overviews: Sequence[Overview] | None, error: Exception | None) -> None:
+            if overviews is None:
+                item.fail(error or RuntimeError("no sessions"))
+                return
+            fitting = _fitting(overviews)
+            more, reach = found.more, found.reach
+            if len(fitting) < len(overviews):
+                more, reach = True, fitting[-1].stamp
+            if more and reach > found.clock - RESTED_US:
                 # A full page's cursor may only pass stamps that are moved by whatever happens next in their session.
-                rested = [row for row in found.sessions if row[1] <= found.clock - RESTED_US]
+                page = [row for row in found.sessions if row[1] <= reach]
+                rested = [stamp for _, stamp in page if stamp <= found.clock - RESTED_US]
                 if rested:
-                    found = found._replace(sessions=rested, reach=rested[-1][1])
+                    reach = rested[-1]
+                    fitting = [s for s in fitting if s.stamp <= reach]
                 elif patient:
                     Later(RESTED_SECONDS, self._read_recent, item, after, False)
                     return
                 else:
-                    self._note_again(item.origin.user, found.sessions)
-            settled = found.reach if found.more else min(found.reach, found.clock - SETTLED_US)
-            self._overview(item, found.sessions, max(after, settled), found.more)
-
-        return done
-
-    def _overview(self, item: Item, sessions: list[tuple[str, int]], cursor: int, more: bool) -> None:
-        def attributed(attributes: list[dict[str, str]] | None, error: Exception | None) -> None:
-            if attributes is None:
-                item.fail(error or RuntimeError("no attributes"))
-                return
-            seen = self._seen(item, cursor, more, dict(zip(names, attributes, strict=True)))
-            self._store.sessions.overview(item.origin.user, sessions, seen)
-
-        names = [session for session, _ in sessions]
-        self._store.profiles.start_attributes(SESSION, item.origin.user, names, attributed)
-
-    def _note_again(self, user: str, page: list[tuple[str, int]]) -> None:
-        """A page full of sessions that never rest: have them come again with later stamps."""
-        Later(RESTED_SECONDS, self._store.sessions.touch, [(user, session) for session, _ in page])
-
-    def _seen(self, item: Item, cursor: int, more: bool, attributes: dict[str, dict[str, str]]) -> Any:
-        def done(sessions: Sequence[Overview] | None, error: Exception | None) -> None:
-            if sessions is None:
-                item.fail(error or RuntimeError("no sessions"))
-                return
+                    self._note_again(item.origin.user, page)
+            cursor = max(after, reach if more else min(reach, found.clock - SETTLED_US))
             rows = [
                 HotSessionItem(
                     session_id=s.session, read_seq_id=s.read_seq, unread_count=s.unread,
-                    last_msgs=[pack_of(s.newest)], attribute=_json(attributes[s.session]),
+                    last_msgs=[pack_of(s.newest)], attribute=_json(s.attributes) if s.attributes else "{}",
                 )
-                for s in sorted(sessions, key=_newest_seq)
+                for s in sorted(fitting, key=_newest_seq)
             ]  # fmt: skip
             item.answer(HotSessionResp(error_code=MORE if more else SUCCESS, timestamp=cursor, sessions=rows))
 
         return done
+
+    def _note_again(self, user: str, page: list[tuple[str, int]]) -> None:
+        """A page full of sessions that never rest: have them come again with later stamps."""
+        Later(RESTED_SECONDS, self._store.sessions.touch, [(user, session) for session, _ in page])
 
     # ---- 20
 
@@ -168,9 +160,22 @@ class HistoryNode(MonitoringNode):
 
 
 def _json(attributes: dict[str, str]) -> str:
-    return _encode_json(attributes).decode() if attributes else "{}"
+    return _encode_json(attributes).decode()
 
 
 def _newest_seq(overview: Overview) -> int:
     """Pages are cut by stamps, which are coarse; in a page the newest message tells the order."""
     return overview.newest.seq
+
+
+def _fitting(overviews: Sequence[Overview]) -> Sequence[Overview]:
+    """Those from the start, at least one, that fit a page; never some of an equal stamp without the others."""
+    size = 0
+    for n, overview in enumerate(overviews):
+        size += len(overview.newest.payload) + len(overview.newest.content.encode())
+        if overview.attributes:
+            size += len(_json(overview.attributes))
+        if n and size > PAGE_BYTES:
+            stamp = overview.stamp
+            return [o for o in overviews[:n] if o.stamp < stamp] or [o for o in overviews if o.stamp == stamp]
+    return overviews

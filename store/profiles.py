@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from mesh.loop import wait_for
 from store.keys import Keys
@@ -70,21 +70,15 @@ class Profiles:
 
     def attributes(self, about: str, user: str, subjects: Sequence[str]) -> list[dict[str, str]]:
         """All attributes of each of the subjects."""
-        return wait_for(lambda done: self.start_attributes(about, user, subjects, done))  # type: ignore[no-any-return]
+        reply = self._reads.run(ATTRIBUTES, (self._keys.of_user(about, user),), subjects)
+        return attributes_of(reply, len(subjects))
 
-    def start_attributes(
-        self, about: str, user: str, subjects: Sequence[str],
-        done: Callable[[list[dict[str, str]] | None, Exception | None], None],
-    ) -> None:  # fmt: skip
-        """`attributes`, with a completion."""
 
-        def read(reply: Any, error: Exception | None) -> None:
-            if error is not None:
-                done(None, error)
-                return
-            done([dict(zip(*[(part.decode() for part in row)] * 2, strict=True)) for row in reply], None)
-
-        self._reads.evaluate(read, ATTRIBUTES, (self._keys.of_user(about, user),), subjects)
+def attributes_of(reply: list[list[bytes]], count: int) -> list[dict[str, str]]:
+    """What the script says of the attributes of `count` subjects: nothing at all when there are none."""
+    if not reply:
+        return [{}] * count
+    return [dict(zip(*[(part.decode() for part in row)] * 2, strict=True)) for row in reply]
 
 
 def _text(found: bytes | None) -> str:

@@ -56,6 +56,10 @@ class RecentSessions:
             if not groups:
                 done(merged(noted, {}, after, count, clock), None)
                 return
+            if not after and len(noted) + len(groups) <= count:
+                # All of them fit: no stamp decides what is in the page, and the cursor need not be told by them.
+                done(merged(noted, groups, after, count, clock)._replace(reach=clock), None)
+                return
 
             def asked(replies: list[Any] | None, error: Exception | None) -> None:
                 if replies is None:

@@ -10,8 +10,9 @@ from mesh.loop import now
 from store import entries
 from store.entries import Entry
 from store.keys import Keys, dedup_field
+from store.profiles import SESSION, attributes_of
 from store.redis import Redis
-from store.scripts import COMMIT, OVERVIEW, PAGE, RECENT
+from store.scripts import ATTRIBUTES, COMMIT, OVERVIEW, PAGE, RECENT
 
 STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, FAILED = 1, 2, 3, 4, 5, 6, 7, 0
 """What became of a message (`Stored.status`)."""
@@ -53,13 +54,14 @@ class Stored(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """A session as one user sees it, with its newest message."""
+    """A session as one user sees it, with its newest message and the attributes that he gave it."""
 
     session: str
     stamp: int
     read_seq: int
     unread: int
     newest: Entry
+    attributes: dict[str, str]
 
 
 StoredDone = Callable[[Sequence[Stored] | None, "Exception | None"], None]
@@ -157,15 +159,19 @@ class Sessions:
             done([], None)
             return
         args: list[Any] = [user]
+        names = []
         for session, _ in sessions:
+            names.append(session)
             args += (self._keys.session_tag(session), session)
 
-        def read(reply: Any, error: Exception | None) -> None:
-            if error is not None:
+        def read(replies: list[Any] | None, error: Exception | None) -> None:
+            if replies is None:
                 done(None, error)
                 return
-            fields = iter(reply)
-            rows = zip(sessions, fields, fields, fields, strict=True)
-            done([Overview(*row, read, unread, entries.parse(e)) for row, read, unread, e in rows if e], None)
+            fields, attributes = iter(replies[0]), attributes_of(replies[1], len(names))
+            rows = zip(sessions, fields, fields, fields, attributes, strict=True)
+            parse = entries.parse
+            done([Overview(*row, read, unread, parse(e), given) for row, read, unread, e, given in rows if e], None)
 
-        self._reads.evaluate(read, OVERVIEW, (f"{args[1]}:log",), args)
+        attributes_call = (ATTRIBUTES, (self._keys.of_user(SESSION, user),), names)
+        self._reads.evaluate_all(read, [(OVERVIEW, (f"{args[1]}:log",), args), attributes_call])
