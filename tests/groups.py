@@ -97,6 +97,13 @@ def syncs(packs: Sequence[Pack]) -> list[tuple[int, str]]:
     return [(c.command, c.content) for c in found if c.command != SyncCommand.RESYNC]
 
 
+def next_sync(raw: Raw) -> tuple[int, str]:
+    """The sync command that is pushed next, hints to resync apart."""
+    while not (found := syncs([raw.pack()])):
+        pass
+    return found[0]
+
+
 def quiet(raw: Raw, seconds: float = 0.2) -> bool:
     """Whether nothing comes for a while but hints to resync, which may follow when somebody is added."""
     while not raw.silent(seconds):

@@ -28,20 +28,20 @@ def test_a_group_from_its_creation_to_its_end(system: System, user: Callable[[],
     a, b, c = (system.client(name) for name in (alice, bob, carol))
     group = create(a, bob, name="friends")
     assert members(a, group) == sorted([alice, bob])
-    assert syncs([b.pack()]) == [(GROUPS, group)]
+    assert next_sync(b) == (GROUPS, group)
     ack = say(a, group, "hello")
     assert (code(ack), ack.session_id, ack.prev_seq_id) == (0, group, 0)
     assert heard(b, "hello") == ["hello"]
     assert join(b, group, carol) == 0
-    assert syncs([a.pack()]) == [(MEMBERS, group)]
-    assert syncs([c.pack()]) == [(GROUPS, group)]
+    assert next_sync(a) == (MEMBERS, group)
+    assert next_sync(c) == (GROUPS, group)
     say(b, group, "welcome")
     assert heard(a, "welcome") == heard(c, "welcome") == ["welcome"]
     assert leave(c, group, carol) == 0
-    assert syncs([a.pack(), b.pack()]) == [(MEMBERS, group)] * 2
+    assert next_sync(a) == next_sync(b) == (MEMBERS, group)
     assert code(say(c, group)) == 30
     assert dismiss(a, group) == 0
-    assert syncs([b.pack()]) == [(GROUPS, group)]
+    assert next_sync(b) == (GROUPS, group)
     assert code(say(a, group)) == code(say(b, group)) == 35
     assert mine(a).group_ids == mine(b).group_ids == []
 
@@ -405,7 +405,7 @@ def test_a_group_in_json(system: System, user: Callable[[], str]) -> None:
     a, b = system.connect(codec=JSON), system.client(bob)
     a.login(alice)
     group = create(a, bob, name="höhle")
-    assert syncs([b.pack()]) == [(GROUPS, group)]
+    assert next_sync(b) == (GROUPS, group)
     assert mine(a).group_chats[0].name == "höhle"
     say(a, group, "ä")
     assert heard(b, "ä") == ["ä"]
