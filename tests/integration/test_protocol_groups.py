@@ -13,7 +13,21 @@ from packs import structs as s
 from packs import table as t
 from packs.codec import JSON
 from packs.enums import SyncCommand
-from tests.groups import create, dismiss, hand_over, heard, join, leave, members, mine, pushed, say, syncs, update
+from tests.groups import (
+    create,
+    dismiss,
+    hand_over,
+    heard,
+    join,
+    leave,
+    members,
+    mine,
+    next_sync,
+    pushed,
+    say,
+    syncs,
+    update,
+)
 from tests.raw import Raw, code, decode
 from tests.system import System
 
