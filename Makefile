@@ -13,7 +13,7 @@ run: $(VENV)/.ready  ## start the whole system with topology.toml, data in ./dat
 	$(BIN)/imesh up topology.toml
 
 test: $(VENV)/.ready check  ## lint, types and the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests
 
 check: $(VENV)/.ready  ## ruff and mypy --strict
 	$(BIN)/ruff check .
