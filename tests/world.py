@@ -1,15 +1,15 @@
 """A small world around one user who asks for something, and everything that those in it can see.
 
-    peer, third   friends of each other, in one single chat and in one group
-    asker         in a role towards them, with a second device, `phone`
+peer, third   friends of each other, in one single chat and in one group
+asker         in a role towards them, with a second device, `phone`
 
-    stranger    has nothing to do with them
-    member      is in the group; the peer owns it
-    owner       owns the group; the peer is a member
-    friend      of the peer
-    blocked     a friend of the peer, who has blocked him
-    monitor     may listen to sessions of others
-    nobody      is not logged in
+stranger    has nothing to do with them
+member      is in the group; the peer owns it
+owner       owns the group; the peer is a member
+friend      of the peer
+blocked     a friend of the peer, who has blocked him
+monitor     may listen to sessions of others
+nobody      is not logged in
 """
 
 from __future__ import annotations
