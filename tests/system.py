@@ -32,10 +32,12 @@ ERRORS = re.compile(r"^\S+ error |^Traceback", re.MULTILINE)
 
 
 def topology_text(
-    layout: str = "default", counts: dict[str, int] | None = None, tables: dict[str, dict[str, Any]] | None = None
-) -> str:
-    """A topology on port 0. `counts`: processes of a group; `tables`: more or other settings by table."""
-    groups = LAYOUTS[layout]
+    layout: str | dict[str, list[str]] = "default", counts: dict[str, int] | None = None,
+    tables: dict[str, dict[str, Any]] | None = None,
+) -> str:  # fmt: skip
+    """A topology on port 0. `layout`: one of `LAYOUTS`, or process groups; `counts`: processes of a group; `tables`:
+    more or other settings by table."""
+    groups = LAYOUTS[layout] if isinstance(layout, str) else layout
     found: dict[str, dict[str, Any]] = {"mesh": {"stats": "127.0.0.1:0"}, "node.broker": {"listen": "127.0.0.1:0"}}
     for group, nodes in groups.items():
         found[f"process.{group}"] = {"nodes": nodes, "count": (counts or {}).get(group, 1)}
