@@ -102,7 +102,7 @@ def wait_for(start: Callable[[Done], None]) -> Any:
 
 
 class Waiter:
-    """Blocks the greenlet that makes it, in `wait`, until `done` is called on the hub, or before `wait`. For one use."""
+    """Blocks the greenlet that makes it, in `wait`, until `done` is called (on the hub, or before). For one use."""
 
     __slots__ = ("_greenlet", "_hub", "_outcome")
 

@@ -110,7 +110,7 @@ class System:
             for process in children:
                 try:
                     process.kill()
-                    process.wait(10)
+                    wait_until(lambda p=process: is_dead(p), "a killed process is dead")  # type: ignore[misc]
                 except psutil.NoSuchProcess:
                     continue
             children = self._strays()
@@ -215,6 +215,11 @@ class System:
         pid = self.pid(process)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """Whether it does nothing any more; it may be long before somebody asks how it ended."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def command_of(process: psutil.Process) -> list[str]:

@@ -77,7 +77,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         "words": {"single": ["forbidden"]},
         "store": {"redis": server.url, "shards": SHARDS},
     }
-    partial = topology_text({"edge": ["broker", "user"], "core": ["history"]}, tables={"auth": {"mode": "token"}})
+    partial = topology_text({"edge": ["broker", "user"], "core": ["group", "history"]}, tables={"auth": {"mode": "token"}})
     with running(topology_text(tables=tables)) as whole, running(partial) as lame:
         yield Scene(whole, lame, redis)
     redis.close()
@@ -410,7 +410,7 @@ def sync_commands(scene: Scene) -> set[int]:
     heard(phone, accept(a, bob, yes=False))
     heard(phone, block(a, scene.user()))
     with scene.with_token() as lonely:
-        scene.partial.kill("core")
+        scene.partial.kill("core-1")
         heard(lonely, 0)
     return found
 
