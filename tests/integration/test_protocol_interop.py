@@ -32,18 +32,20 @@ FLAGS = COUNTER | HIGH_PRIORITY
 MESSAGE = {"pushInfo": {}, "contentType": 0, "status": 0, "prevSeqId": 0, "mentions": []}
 """What a message says where it says nothing."""
 
+Addresses = list[tuple[str, int]]
+
 _ids = itertools.count(1)
 
 
 class Two:
     """Alice and Bob, who are friends; she speaks one codec and he the other. `b2` is his phone, in her codec."""
 
-    def __init__(self, system: System, hers: str, compress: bool) -> None:
+    def __init__(self, system: System, addresses: Addresses, hers: str, compress: bool) -> None:
         his = "json" if hers == "msgpack" else "msgpack"
         n = next(_ids)
         self.system = system
         self.alice, self.bob = f"alice_{n}", f"bob.{n}"
-        one, other = system.addresses()
+        one, other = addresses
         self.a, self.b, self.b2 = Plain(one, hers, compress), Plain(other, his), Plain(other, hers)
         self.one, self.other, self.hers, self.his = one, other, hers, his
         self.a.login(self.alice)
@@ -68,15 +70,20 @@ class Two:
         return pack_id, {**MESSAGE, "from": self.alice, "to": to, **fields, **numbers}
 
 
+@pytest.fixture(scope="module")
+def addresses(wide: System) -> Iterator[Addresses]:
+    with wide.unharmed():
+        yield wide.addresses()
+
+
 @pytest.fixture(params=["plain", "compressed"])
 def compress(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "compressed")
 
 
-@pytest.fixture(params=["msgpack to json", "json to msgpack"])
-def two(wide: System, request: pytest.FixtureRequest, compress: bool) -> Iterator[Two]:
-    with wide.unharmed():
-        yield Two(wide, request.param.split()[0], compress)
+@pytest.fixture(params=["msgpack", "json"])
+def two(wide: System, addresses: Addresses, request: pytest.FixtureRequest, compress: bool) -> Two:
+    return Two(wide, addresses, request.param, compress)
 
 
 def done(raw: Plain, number: int, payload: dict[str, Any]) -> bool:
@@ -108,7 +115,7 @@ def test_messages(two: Two) -> None:
         sent.append(Got(t.MSG_SINGLE_CHAT, FLAGS, pack_id, message))
     for raw in (two.b, two.b2):
         assert history(raw, two.session) == sent[::-1]
-        (session,) = [i for i in raw.ask(t.HOTSESSION_SYNC, {"timestamp": 0})["sessions"]]
+        (session,) = raw.ask(t.HOTSESSION_SYNC, {"timestamp": 0})["sessions"]
         assert [whole(raw.unpacked(pack)) for pack in session["lastMsgs"]] == sent[-1:]
         assert (session["unreadCount"], session["readSeqId"]) == (len(sent), 0)
         kept = raw.ask(t.HIGH_PRIOR_MSG_SYNC, {"seqId": -INT64 - 1, "count": INT32})["msgs"]

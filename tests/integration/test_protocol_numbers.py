@@ -77,7 +77,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         "words": {"single": ["forbidden"]},
         "store": {"redis": server.url, "shards": SHARDS},
     }
-    partial = topology_text({"edge": ["broker", "user"], "core": ["group", "history"]}, tables={"auth": {"mode": "token"}})
+    layout = {"edge": ["broker", "user"], "core": ["group", "history"]}
+    partial = topology_text(layout, tables={"auth": {"mode": "token"}})
     with running(topology_text(tables=tables)) as whole, running(partial) as lame:
         yield Scene(whole, lame, redis)
     redis.close()
