@@ -71,7 +71,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     server.start()
     redis = Redis(parse_url(server.url))
     wait_until_ready(redis, 10)
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "node.chat": {"require_friend": True},
         "node.user": {"typing_per_minute": 1},
         "words": {"single": ["forbidden"]},

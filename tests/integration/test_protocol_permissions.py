@@ -12,6 +12,7 @@ from packs import structs_social as x
 from packs import table as t
 from packs.enums import ControlCommand
 from packs.flags import ACK, COUNTER, HIGH_PRIORITY
+from packs.pack import Pack
 from packs.structs import Payload
 from tests.controls import request as control_of
 from tests.people import add, block
@@ -361,7 +362,7 @@ class Worlds:
 
 @pytest.fixture(scope="module")
 def worlds() -> Iterator[Worlds]:
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "auth": {"monitors": MONITORS},
         "node.chat": {"require_friend": True},
         "node.user": {"friend_mode": "request", "typing_per_minute": 10_000},
@@ -419,7 +420,7 @@ def effects(request: Request, cell: str) -> tuple[list[str], list[str]]:
 def ask(w: World, number: int, request: Request) -> Any:
     """The one answer. That no other comes is seen by `World.pushed`."""
     pack_id = w.a.request(number, request.payload(w), flags=request.flags)
-    packs = []
+    packs: list[Pack] = []
     while not packs or not packs[-1].flags & ACK:
         packs.append(w.a.pack())
     answer = packs.pop()
