@@ -102,25 +102,28 @@ def wait_for(start: Callable[[Done], None]) -> Any:
 
 
 class Waiter:
-    """Blocks the greenlet that makes it, in `wait`, until `done` is called on the hub. For one use."""
+    """Blocks the greenlet that makes it, in `wait`, until `done` is called (on the hub, or before). For one use."""
 
-    __slots__ = ("_greenlet", "_hub")
+    __slots__ = ("_greenlet", "_hub", "_outcome")
 
     def __init__(self) -> None:
         self._hub = gevent.get_hub()
         self._greenlet = getcurrent()
+        self._outcome: tuple[Any, Exception | None] | None = None  # of a completion that came at once
         if self._greenlet is self._hub:
             raise RuntimeError("the hub cannot wait; use a completion callback")
 
     def done(self, result: Any, error: Exception | None) -> None:
         """The completion. Ignored when the greenlet waits no more, because something was thrown into it."""
-        if self._greenlet is not None:
+        if self._greenlet is getcurrent():
+            self._outcome = result, error
+        elif self._greenlet is not None:
             self._greenlet.switch(result, error)
 
     def wait(self) -> Any:
         """The result; raises the error."""
         try:
-            result, error = self._hub.switch()
+            result, error = self._outcome or self._hub.switch()
         finally:
             self._greenlet = None
         if error is not None:

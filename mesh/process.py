@@ -61,6 +61,7 @@ class Process:
         self.start_id = os.urandom(6).hex()
         self.started_at = time.time()
         self.state = "starting"
+        self._served = False  # every node has begun to serve
         self.log = get_log("mesh")
         self.stats = Stats("process")
         self.nodes: dict[str, Node] = {}
@@ -180,6 +181,7 @@ class Process:
             self._set_state("serving")
             for node in self.nodes.values():
                 node.serve()
+            self._served = True
             settle_gc()
             self.log.info("serving", nodes=",".join(self.spec.nodes), pid=os.getpid())
             ready()
@@ -270,7 +272,7 @@ class Process:
             "process": self.name,
             "host": self.spec.host,
             "pid": os.getpid(),
-            "state": self.state,
+            "state": self.state if self._served or self.state != "serving" else "starting",
             "uptime_seconds": round(time.time() - self.started_at, 1),
             "rss_bytes": rss_bytes(),
             "stats": self._stats_socket.endpoint if self._stats_socket else "",

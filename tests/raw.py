@@ -99,6 +99,11 @@ class Raw:
         assert pack.type == pack_type and not pack.flags & ACK, pack
         return decode(pack)
 
+    def take(self) -> list[Pack]:
+        """The packs that were read and that nobody has looked at."""
+        found, self._packs = self._packs, []
+        return found
+
     def silent(self, seconds: float = 0.3) -> bool:
         """Whether nothing comes for a while. (To see that something does not happen takes time.)"""
         before = self.sock.gettimeout()

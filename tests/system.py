@@ -32,10 +32,12 @@ ERRORS = re.compile(r"^\S+ error |^Traceback", re.MULTILINE)
 
 
 def topology_text(
-    layout: str = "default", counts: dict[str, int] | None = None, tables: dict[str, dict[str, Any]] | None = None
-) -> str:
-    """A topology on port 0. `counts`: processes of a group; `tables`: more or other settings by table."""
-    groups = LAYOUTS[layout]
+    layout: str | dict[str, list[str]] = "default", counts: dict[str, int] | None = None,
+    tables: dict[str, dict[str, Any]] | None = None,
+) -> str:  # fmt: skip
+    """A topology on port 0. `layout`: one of `LAYOUTS`, or process groups; `counts`: processes of a group; `tables`:
+    more or other settings by table."""
+    groups = LAYOUTS[layout] if isinstance(layout, str) else layout
     found: dict[str, dict[str, Any]] = {"mesh": {"stats": "127.0.0.1:0"}, "node.broker": {"listen": "127.0.0.1:0"}}
     for group, nodes in groups.items():
         found[f"process.{group}"] = {"nodes": nodes, "count": (counts or {}).get(group, 1)}
@@ -108,7 +110,7 @@ class System:
             for process in children:
                 try:
                     process.kill()
-                    process.wait(10)
+                    wait_until(lambda p=process: is_dead(p), "a killed process is dead")  # type: ignore[misc]
                 except psutil.NoSuchProcess:
                     continue
             children = self._strays()
@@ -213,6 +215,11 @@ class System:
         pid = self.pid(process)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """Whether it does nothing any more; it may be long before somebody asks how it ended."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def command_of(process: psutil.Process) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from packs import structs as s
 from packs import table as t
 from packs.flags import ACK, COUNTER
-from tests.system import System
+from tests.system import System, running, topology_text
 
 
 def test_a_message_is_acked_delivered_and_kept(system: System, user: Callable[[], str]) -> None:
@@ -30,3 +30,11 @@ def test_logout_waits_for_the_answers_to_what_was_asked_before_it(system: System
     answered = [pack.pack_id for pack in raw.rest() if pack.flags & ACK]
     assert sorted(answered[:-1]) == sorted(texts)
     assert answered[-1] == goodbye
+
+
+def test_all_nodes_may_share_one_process() -> None:
+    with running(topology_text({"all": ["broker", "user", "chat", "group", "history", "msgop"]})) as one:
+        a, b = one.client("alice"), one.client("bob")
+        ack = a.text("bob", "hello")
+        assert b.push(t.MSG_SINGLE_CHAT).content == "hello"
+        assert [m.content for m in b.history(ack.session_id)] == ["hello"]

@@ -156,6 +156,33 @@ def test_a_mesh_comes_up_answers_and_stops(home: Path, ups: list[Up]) -> None:
     assert command(home, "status").returncode == 1
 
 
+def test_a_process_serves_when_its_nodes_do(home: Path, ups: list[Up]) -> None:
+    """A broker that does not listen yet is no broker."""
+    front = home / "launched_nodes" / "front.py"
+    waiting = """
+    def serve(self):
+        import time
+        from pathlib import Path
+        while not Path("may-serve").exists():
+            time.sleep(0.01)
+"""
+    front.write_text(FRONT + waiting)
+    up = Up(home)
+    ups.append(up)
+
+    def states() -> dict[str, str]:
+        found = json.loads(command(home, "status", "--json").stdout or "{}")  # nothing before there is a mesh
+        return {name: about["state"] for name, about in found.items()}
+
+    rest = dict.fromkeys(("back-1", "back-2"), "serving")
+    wait_until(lambda: states() == {"front-1": "starting", **rest}, "the front is starting", 20)
+    assert command(home, "status").returncode == 1
+    (home / "may-serve").touch()
+    up.until_ready()
+    assert states() == {"front-1": "serving", **rest}
+    assert up.end() == 0
+
+
 def test_ctrl_c_stops_in_order(home: Path, ups: list[Up]) -> None:
     up = Up(home)
     ups.append(up)
