@@ -76,7 +76,7 @@ class Connection:
                 due.must = False
             return
         repeat = bool(pack.flags & DUP)
-        for due in self._due:
+        for due in sorted(self._due, key=lambda due: not due.must):  # stable: what need not come waits
             if due.what == what and due.repeat == repeat:
                 self._due.remove(due)
                 return

@@ -1,4 +1,4 @@
-"""What users see of imesh by the rules of docs/protocol.md, in plain dictionaries: the real system is compared with this.
+"""What users see of imesh by the rules of docs/protocol.md, in plain dictionaries. The real system is compared with it.
 
 Nothing here knows the system's code, and nothing happens by itself. Each request has a method that says how it must be
 answered and who is told, and changes the world when it is not refused. Where the protocol does not say which of
@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from packs import table as t
 from packs.enums import ControlCommand, JoinMode, SyncCommand
 from packs.flags import COUNTER, HIGH_PRIORITY, OVERRIDE, REVOKE
 

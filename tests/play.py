@@ -16,11 +16,10 @@ from packs import structs as s
 from packs import structs_social as x
 from packs import table as t
 from packs.codec import JSON, MSGPACK
-from packs.enums import SyncCommand
 from packs.flags import DUP, HIGH_PRIORITY
 from packs.pack import Pack
 from tests.connection import Connection, seen, what_is
-from tests.model import KEPT, Answer, Control, Info, Message, Recent, Seen, Told, World, refused, session_of
+from tests.model import KEPT, Answer, Control, Info, Message, Recent, Seen, Told, World, session_of
 from tests.raw import Raw, code, decode
 from tests.system import System
 from tests.waiting import wait_until
@@ -423,7 +422,8 @@ class View:
     # ---- 20
 
     def _compare_unmissable(self, count: int) -> None:
-        eventually("what must not be missed", lambda: self._unmissable(count), list(self._world.unmissable(self._user)))
+        expected = by_session(self._world.unmissable(self._user))
+        eventually("what must not be missed", lambda: by_session(self._unmissable(count)), expected)
 
     def _unmissable(self, count: int) -> list[Seen | Control]:
         packs: list[Pack] = []
@@ -477,6 +477,14 @@ class View:
         return {friend: known[friend] for friend in answer.friend_ids}
 
 
+def by_session(items: Iterable[Seen | Control]) -> dict[str, list[Seen | Control]]:
+    """The order between sessions is not promised."""
+    found: dict[str, list[Seen | Control]] = {}
+    for item in items:
+        found.setdefault(item.session, []).append(item)
+    return found
+
+
 def same(name: str, found: Any, expected: Any) -> None:
     assert found == expected, f"{name}:\n  system {found}\n  model  {expected}"
 
@@ -506,6 +514,3 @@ def playing(system: System) -> Iterator[Play]:
         play.end()
     finally:
         play.close()
-
-
-__all__ = ["Play", "playing", "refused"]
