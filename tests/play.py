@@ -396,7 +396,7 @@ class View:
     # ---- 19
 
     def _compare_recent(self) -> None:
-        expected = self._world.recent(self._user)
+        expected = sorted(self._world.recent(self._user), key=newest_of)
         eventually("recent sessions", lambda: self._recent(0)[0], expected)
         newest = {row.session: (row.read, row.newest.seq) for row in expected}
 
@@ -417,7 +417,9 @@ class View:
         for item in answer.sessions:
             (pack,) = item.last_msgs
             rows.append(Recent(item.session_id, item.read_seq_id, item.unread_count, seen(pack)))
-        return rows, answer.timestamp
+        seqs = [row.newest.seq for row in rows]
+        assert seqs == sorted(seqs), f"ascending by the newest message: {rows}"
+        return sorted(rows, key=newest_of), answer.timestamp
 
     # ---- 20
 
@@ -483,6 +485,11 @@ def by_session(items: Iterable[Seen | Control]) -> dict[str, list[Seen | Control
     for item in items:
         found.setdefault(item.session, []).append(item)
     return found
+
+
+def newest_of(row: Recent) -> tuple[int, str]:
+    """The number of a session's newest message; two sessions may have the same."""
+    return row.newest.seq, row.session
 
 
 def same(name: str, found: Any, expected: Any) -> None:
