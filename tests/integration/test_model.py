@@ -1,8 +1,8 @@
 """Random users do random things to the real system and to a model of it (tests/model.py), and see the same.
 
-`MODEL_EXAMPLES=1000 pytest tests/integration/test_model.py` runs it longer, and looks for the shortest way to a failure,
-which takes minutes. `MODEL_SEED=n` repeats a run. Failures are tried again first: Hypothesis keeps them in `.hypothesis`.
-Each one that was found stands in `test_model_found.py`.
+`MODEL_EXAMPLES=1000 pytest tests/integration/test_model.py` runs it longer, and looks for the shortest way to a
+failure, which takes minutes. `MODEL_SEED=n` repeats a run. Failures are tried again first: Hypothesis keeps them in
+`.hypothesis`. Each one that was found stands in `test_model_found.py`.
 """
 
 from __future__ import annotations

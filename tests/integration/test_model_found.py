@@ -22,3 +22,13 @@ def test_what_was_changed_is_not_pushed_again_as_it_was(system: System, command:
         play.send_again(0)
         play.control_own(0, command)
         play.send_again(0)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_who_was_just_added_hears_that_the_group_is_gone(wide: System, attempt: int) -> None:
+    """The broker of a member who had just been added did not listen to the group yet when it was dismissed."""
+    with playing(wide) as play:
+        for user in range(4):
+            play.login(user, 0, broker=user)
+        play.create(0, [1, 2, 3])
+        play.dismiss(0, 0)
