@@ -191,7 +191,8 @@ class Play:
 
     def read(self, at: int, session: int, back: int = 0, shift: int = 0) -> None:
         """Say that one has read up to a message, `back` from the newest; `shift` moves the number off the message."""
-        connection, name = self._connection(at), self._session(session)
+        connection = self._connection(at)
+        name = self._session(connection.user, session)
         messages = self.world.sessions.get(name, [])
         seq = (messages[-1 - back % len(messages)].seen.seq if messages else 1) + shift
         pack_id = self._id()
@@ -208,9 +209,10 @@ class Play:
         answer = connection.raw.ask(t.MSG_READ, s.MsgReaded(session_id=session, seq_id=seq), pack_id, flags)
         self._check(answer, self.world.read(pack_id, connection.user, session, seq, bool(flags)), connection)
 
-    def _session(self, n: int) -> str:
-        """A session: mostly one with messages."""
-        sessions = [*self.world.sessions, *self.world.groups, *self.world.pairs]
+    def _session(self, user: str, n: int) -> str:
+        """A session: mostly one of the user's in which there are messages."""
+        own = [name for name in self.world.sessions if user in self.world.people(name)]
+        sessions = own if own and n % 4 else [*self.world.pairs, *self.world.groups]
         return sessions[n % len(sessions)]
 
     # ---- groups
