@@ -90,12 +90,12 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.play = Play(system)
 
-    @initialize(json=st.lists(st.booleans(), min_size=USERS, max_size=USERS), modes=st.lists(modes, min_size=2))
-    def begin(self, json: list[bool], modes: list[int]) -> None:
+    @initialize(json=st.tuples(*[st.booleans()] * USERS), modes=st.tuples(modes, modes))
+    def begin(self, json: tuple[bool, ...], modes: tuple[int, int]) -> None:
         for user in range(USERS):
             self.play.login(user, 0, broker=user, json=json[user])
-        for mode in modes[:2]:
-            self.play.create(mode, [1, 2], mode=mode)
+        for owner, mode in enumerate(modes):
+            self.play.create(owner, [1, 2], mode=mode)
 
     @rule(step=steps)
     def do(self, step: Step) -> None:
