@@ -210,7 +210,8 @@ class GroupNode(MessageNode, Groups):
         _require_self(item, item.message.operator_id)
         change = _require(self._store.groups.dismiss(group, item.origin.user))
         self._store.groups.settle(group, change.users, Presence(0, 0, ()))
-        self._tell_members(item, group, 0, SyncCommand.GROUPS)
+        # Not on the group's topic: brokers of members who were just added may not listen to it yet.
+        self._tell_users(change.users, [_sync_groups(item, group)])
         self.publish(publications.GROUP + group, publications.dismissed())
         return SUCCESS
 

@@ -28,6 +28,7 @@ from store.errors import StoreError
 from store.sessions import (
     BATCH,
     BLOCKED,
+    CHANGED,
     CONFLICT,
     MEMBERS_ONLY,
     NO_GROUP,
@@ -143,6 +144,7 @@ class MessageNode(PackNode):
             if outcome.status in (STORED, REPEATED):
                 self.publish_stored(draft, outcome)
                 self._copy_to_listeners(draft, outcome)
+            if outcome.status in (STORED, REPEATED, CHANGED):
                 for user in self.activity(draft):
                     activity[(user, draft.message.session)] = None
         if activity:
@@ -160,9 +162,10 @@ class MessageNode(PackNode):
 
     def _acknowledge(self, draft: Draft, outcome: Stored) -> None:
         item = draft.item
-        if outcome.status == STORED or (outcome.status == REPEATED and item.resent_by_broker):
+        again = outcome.status in (REPEATED, CHANGED)
+        if outcome.status == STORED or (again and item.resent_by_broker):
             error_code = SUCCESS
-        elif outcome.status == REPEATED:
+        elif again:
             error_code = REPEATED_CODE
         elif outcome.status in _REFUSALS:
             item.refuse(*_REFUSALS[outcome.status])

@@ -6,7 +6,8 @@
 --          marks: '1' it counts as unread, '2' it goes to its group's priority queue, '3' both, '0' neither
 -- Returns  4 per message: status, seqId, prevSeqId, membership version (of a group just checked, else 0)
 --          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked,
---          6 no such group, 7 not a member of it, 0 error (its text in place of the version)
+--          6 no such group, 7 not a member of it, 8 stored before and revoked, overridden or deleted since,
+--          0 error (its text in place of the version)
 -- A message is: checks, then history, head, dedup, log. Nothing is written before all checks passed: Lua has no rollback.
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
 local TRIM_EVERY = 32 -- the log is cut with one message in so many: each time costs 1.5 µs
@@ -40,7 +41,8 @@ local function store(i)
   if before then
     local seq, prev = unpack_('>I8I8', before)
     if string.sub(before, 17) ~= crc then return 3, 0, 0, 0 end
-    return 2, seq, prev, 0
+    local entry = call('ZRANGEBYSCORE', tag .. ':h:' .. session, number(seq), number(seq))[1]
+    return (entry and string.byte(entry) == 0) and 2 or 8, seq, prev, 0
   end
   local meta = tag .. ':m:' .. session
   local head

@@ -14,8 +14,8 @@ from store.profiles import SESSION, attributes_of
 from store.redis import Redis
 from store.scripts import ATTRIBUTES, COMMIT, OVERVIEW, PAGE, RECENT
 
-STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, FAILED = 1, 2, 3, 4, 5, 6, 7, 0
-"""What became of a message (`Stored.status`)."""
+STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, CHANGED, FAILED = 1, 2, 3, 4, 5, 6, 7, 8, 0
+"""What became of a message (`Stored.status`). CHANGED: a repeat of what was revoked, overridden or deleted since."""
 MEMBERS_ONLY = "#"
 """As `Message.peer`: the session is a group and the sender must be a member."""
 
