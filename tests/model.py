@@ -240,20 +240,19 @@ class World:
         group = self.groups.get(session)
         if (before := self._controls.get(key)) is not None:
             return done(self._to_all(session, before, must=False)) if before == asked else refused(2)
+        empty = [40] if asked.command == ControlCommand.OVERRIDE and not asked.content else []
         if group is not None and group.dismissed:
-            return refused(35)
+            return refused(35, *empty)
         if user not in self.people(session):
-            return refused(33)
-        if asked.command == ControlCommand.OVERRIDE and not asked.content:
-            return refused(40)
+            return refused(33, *empty)
         message = next((m for m in self.sessions.get(session, ()) if m.seen.seq == asked.seq), None)
         if message is None or message.seen.pack_id != asked.target:
-            return refused(44)
+            return refused(44, *empty)
         owner = group is not None and group.info.owner == user
-        codes = set()
+        codes = set(empty)
         if not owner and message.seen.sender != user:
             codes.add(33)
-        if message.deleted and (asked.command != ControlCommand.DELETE or codes):
+        if message.deleted and (asked.command != ControlCommand.DELETE or 33 in codes):
             codes.add(44)
         if codes:
             return refused(*codes)
