@@ -61,6 +61,7 @@ class Process:
         self.start_id = os.urandom(6).hex()
         self.started_at = time.time()
         self.state = "starting"
+        self._started: list[Node] = []  # nodes that have
         self._served = False  # every node has begun to serve
         self.log = get_log("mesh")
         self.stats = Stats("process")
@@ -174,20 +175,38 @@ class Process:
             Every(BEACON_SECONDS, self.fanout.beacon),
             Every(STATS_SECONDS, self._publish_stats),
         ]
-        for node in self.nodes.values():
-            node.start()
-        self._settle()
-        if not self._stopping.is_set():
-            self._set_state("serving")
-            for node in self.nodes.values():
-                node.serve()
-            self._served = True
-            settle_gc()
-            self.log.info("serving", nodes=",".join(self.spec.nodes), pid=os.getpid())
-            ready()
+        begun: gevent.event.AsyncResult = gevent.event.AsyncResult()
+        beginning = gevent.spawn(self._begin, ready, begun)
+        gevent.wait([begun, self._stopping], count=1)
+        if begun.ready():
+            begun.get()
+        else:
+            beginning.kill()  # a node that waits for something must not keep the process from stopping
         self._stopping.wait()
         self._drain()
         return self._exit_code
+
+    def _begin(self, ready: Callable[[], None], begun: gevent.event.AsyncResult) -> None:
+        try:
+            for node in self.nodes.values():
+                node.start()
+                self._started.append(node)
+            self._settle()
+            if not self._stopping.is_set():
+                self._serve(ready)
+        except Exception as error:
+            begun.set_exception(error)
+        else:
+            begun.set(None)
+
+    def _serve(self, ready: Callable[[], None]) -> None:
+        self._set_state("serving")
+        for node in self._started:
+            node.serve()
+        self._served = True
+        settle_gc()
+        self.log.info("serving", nodes=",".join(self.spec.nodes), pid=os.getpid())
+        ready()
 
     def _settle(self) -> None:
         limit = now() + SETTLE_SECONDS
@@ -215,12 +234,12 @@ class Process:
         self.log.info("draining", seconds=self._drain_seconds)
         self._set_state("draining")
         with gevent.Timeout(self._drain_seconds, False):
-            gevent.joinall([gevent.spawn(node.drain) for node in self.nodes.values()])
+            gevent.joinall([gevent.spawn(node.drain) for node in self._started])
             # Peers hear of the drain with `announce`; what they sent before may still arrive.
             quiet_until = now() + 2 * self.topology.mesh.heartbeat
             while now() < quiet_until or self.calls.unanswered or not self.dispatcher.idle:
                 gevent.sleep(0.02)
-        for node in self.nodes.values():
+        for node in self._started:
             node.stop()
         self.close()
         self.log.info("stopped", seconds=round(now() - started, 2))

@@ -183,6 +183,25 @@ def test_a_process_serves_when_its_nodes_do(home: Path, ups: list[Up]) -> None:
     assert up.end() == 0
 
 
+@pytest.mark.parametrize("when", ["start", "serve"])
+def test_what_does_not_come_up_can_be_stopped(home: Path, ups: list[Up], when: str) -> None:
+    """A node that waits for ever, for a store that is down perhaps."""
+    waiting = f"""
+    def {when}(self):
+        import time
+        from pathlib import Path
+        Path("waits").touch()
+        time.sleep(1e6)
+"""
+    (home / "launched_nodes" / "front.py").write_text(FRONT + waiting)
+    up = Up(home)
+    ups.append(up)
+    wait_until((home / "waits").exists, "the front to wait", 20)
+    up.left = children_of(up.process.pid)
+    assert up.end() == 0
+    assert "killed" not in up.text() and "Traceback" not in up.text()
+
+
 def test_ctrl_c_stops_in_order(home: Path, ups: list[Up]) -> None:
     up = Up(home)
     ups.append(up)
