@@ -17,7 +17,7 @@ version that says otherwise, another change came between, and ours is decided ag
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mesh.loop import wait_for
@@ -144,17 +144,13 @@ class Friends:
 
     def _relate_pairs(self, notes: Iterable[Note]) -> list[int]:
         """Write the shards of the sessions; versions found there that are above ours and say otherwise."""
-        by_shard: dict[str, list[Note]] = {}
-        for note in notes:
-            if note.kind in (ADD, DELETE, BLOCK, UNBLOCK):
-                by_shard.setdefault(self._keys.session_tag(note.session), []).append(note)
         calls: list[Call] = []
         asked: list[Note] = []
-        for tag, some in by_shard.items():
-            for chunk in _chunks(some):
-                asked += chunk
-                rows = [part for n in chunk for part in (n.session, n.kind, n.user, n.other, n.version)]
-                calls.append((RELATE_PAIR, (f"{tag}:log",), (tag, *rows)))
+        about = [note for note in notes if note.kind in (ADD, DELETE, BLOCK, UNBLOCK)]
+        for tag, chunk in _by_shard(about, lambda note: self._keys.session_tag(note.session)):
+            asked += chunk
+            rows = [part for n in chunk for part in (n.session, n.kind, n.user, n.other, n.version)]
+            calls.append((RELATE_PAIR, (f"{tag}:log",), (tag, *rows)))
         known = [int(version) for reply in self._writes.run_all(calls) for version in reply]
         return [
             found for note, found in zip(asked, known, strict=True)
@@ -162,25 +158,19 @@ class Friends:
         ]  # fmt: skip
 
     def _relate_others(self, notes: Iterable[Note]) -> list[Note]:
-        by_shard: dict[str, list[Note]] = {}
-        for note in notes:
-            if note.kind not in (BLOCK, UNBLOCK):
-                by_shard.setdefault(self._keys.user_tag(note.other), []).append(note)
         calls: list[Call] = []
         asked: list[Note] = []
-        for tag, some in by_shard.items():
-            for chunk in _chunks(some):
-                asked += chunk
-                rows = [part for n in chunk for part in (n.kind, n.user, n.other, n.version)]
-                calls.append((RELATE_OTHER, (f"{tag}:stamp",), (tag, REQUESTS_MAX, *rows)))
+        about = [note for note in notes if note.kind not in (BLOCK, UNBLOCK)]
+        for tag, chunk in _by_shard(about, lambda note: self._keys.user_tag(note.other)):
+            asked += chunk
+            rows = [part for n in chunk for part in (n.kind, n.user, n.other, n.version)]
+            calls.append((RELATE_OTHER, (f"{tag}:stamp",), (tag, REQUESTS_MAX, *rows)))
         told = [bool(look) for reply in self._writes.run_all(calls) for look in reply]
         return [note for note, look in zip(asked, told, strict=True) if look]
 
     def _finish(self, notes: Iterable[Note]) -> None:
-        by_shard: dict[str, list[str]] = {}
-        for note in notes:
-            by_shard.setdefault(self._keys.user_tag(note.user), []).append("\0".join(note))
-        commands = [("ZREM", f"{tag}:j", *members) for tag, members in by_shard.items()]
+        shards = _by_shard(notes, lambda note: self._keys.user_tag(note.user))
+        commands = [("ZREM", f"{tag}:j", *map("\0".join, chunk)) for tag, chunk in shards]
         wait_for(lambda done: self._writes.command_all(done, commands))
 
     # ---- reading
@@ -241,5 +231,11 @@ def _note(found: bytes) -> Note:
     return Note(kind, user, other, session, version)
 
 
-def _chunks(notes: Sequence[Note]) -> Iterable[Sequence[Note]]:
-    return (notes[i : i + CHUNK] for i in range(0, len(notes), CHUNK))
+def _by_shard(notes: Iterable[Note], tag_of: Callable[[Note], str]) -> Iterator[tuple[str, Sequence[Note]]]:
+    """The notes by the tag of a shard, at most `CHUNK` at once: Redis answers others between two scripts."""
+    found: dict[str, list[Note]] = {}
+    for note in notes:
+        found.setdefault(tag_of(note), []).append(note)
+    for tag, some in found.items():
+        for i in range(0, len(some), CHUNK):
+            yield tag, some[i : i + CHUNK]
