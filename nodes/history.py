@@ -107,7 +107,7 @@ class HistoryNode(MonitoringNode):
                 item.fail(error or RuntimeError("no sessions"))
                 return
             seen = self._seen(item, after, found, patient)
-            self._store.sessions.overview(item.origin.user, found.sessions, seen)
+            self._store.sessions.overview(item.origin.user, found.sessions, seen, attributed=found.attributed)
 
         self._store.recent.read(item.origin.user, after, HOT_SESSIONS, listed)
 
@@ -172,7 +172,8 @@ def _fitting(overviews: Sequence[Overview]) -> Sequence[Overview]:
     """Those from the start, at least one, that fit a page; never some of an equal stamp without the others."""
     size = 0
     for n, overview in enumerate(overviews):
-        size += len(overview.newest.payload) + len(overview.newest.content.encode())
+        newest = overview.newest
+        size += len(newest.payload) + (len(newest.content.encode()) if newest.content else 0)
         if overview.attributes:
             size += len(_json(overview.attributes))
         if n and size > PAGE_BYTES:

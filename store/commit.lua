@@ -17,6 +17,8 @@ local dedup_seconds, log_keep_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
+-- As text once: a number costs more in a string or a command than most of what is done with it.
+local dedup_now, dedup_before = ':d:' .. bucket, ':d:' .. (bucket - 1)
 local broken = {}
 local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
 
@@ -25,7 +27,7 @@ local function number(n) return format('%.0f', n) end
 -- As enqueue.lua does it, but with the message. Messages of one script get stamps of their own, in whatever groups: a page
 -- of several queues is never cut between equal ones, and must fit a frame.
 local function prioritize(queue, item, i)
-  local newest = call('ZREVRANGE', queue, 0, 0, 'WITHSCORES')[2]
+  local newest = call('ZREVRANGE', queue, '0', '0', 'WITHSCORES')[2]
   call('ZADD', queue, number(math.max(now + (i - 5) / 8, tonumber(newest or 0) + 1)), item)
   call('ZREMRANGEBYSCORE', queue, '-inf', number(now - PRIORITY_SECONDS * 1000000))
   call('EXPIRE', queue, PRIORITY_SECONDS)
@@ -36,8 +38,8 @@ local function store(i)
   local field, crc, marks, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   -- Nothing may overtake a message of its session that failed.
   if broken[session] then return 0, 0, 0, 'behind a failed message' end
-  local dedup = tag .. ':d:' .. bucket
-  local before = call('HGET', dedup, field) or call('HGET', tag .. ':d:' .. (bucket - 1), field)
+  local dedup = tag .. dedup_now
+  local before = call('HGET', dedup, field) or call('HGET', tag .. dedup_before, field)
   if before then
     local seq, prev = unpack_('>I8I8', before)
     if string.sub(before, 17) ~= crc then return 3, 0, 0, 0 end

@@ -81,7 +81,7 @@ if wanted ~= state or content ~= shown then
 end
 if group then
   local log = tag .. ':c:' .. session
-  local newest = call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2]
+  local newest = call('ZREVRANGE', log, '0', '0', 'WITHSCORES')[2]
   call('ZADD', log, format('%.0f', math.max(now, tonumber(newest or 0) + 1)), control .. bytes)
   call('ZREMRANGEBYSCORE', log, '-inf', format('%.0f', now - priority_seconds * 1000000))
   call('EXPIRE', log, priority_seconds)

@@ -32,6 +32,8 @@ REVOKED, OVERRIDDEN, DELETED, HIDDEN = 1, 2, 4, 8
 _HEAD = struct.Struct(">QQQ")
 _CHANGE = struct.Struct(">BIQI")
 _SEQ_MASK = (1 << 56) - 1
+_UNCHANGED = (0, 0, 0, "")
+_numbers = _HEAD.unpack_from
 _new = tuple.__new__
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, int, str, bytes]).decode
@@ -62,9 +64,9 @@ def tail(pack_type: int, flags: int, pack_id: str, payload: bytes) -> bytes:
 def parse(entry: bytes) -> Entry:
     """Read an entry."""
     if entry[0]:
-        seq, prev, n = _HEAD.unpack_from(entry)
+        seq, prev, n = _numbers(entry)
         return Entry(seq & _SEQ_MASK, prev, n, *_changed(entry))
-    return _new(Entry, (*_HEAD.unpack_from(entry), *_decode(entry[24:]), 0, 0, 0, ""))  # half of what Entry(...) costs
+    return _new(Entry, _numbers(entry) + _decode(entry[24:]) + _UNCHANGED)  # a third of what Entry(...) costs
 
 
 def _changed(entry: bytes) -> tuple[Any, ...]:

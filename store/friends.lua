@@ -4,7 +4,7 @@
 -- Returns  the store's time (µs), 3 per friend with a stamp above `after`, ascending: friend, stamp, remark; all ids
 local time = call('TIME')
 local remarks = ARGV[1] .. ':a:' .. ARGV[2]
-local rows = call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[3], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[4])
+local rows = call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[3], '+inf', 'WITHSCORES', 'LIMIT', '0', ARGV[4])
 local changed = {}
 for i = 1, #rows, 2 do
   changed[#changed + 1] = rows[i]

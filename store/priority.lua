@@ -14,7 +14,7 @@ local function read(queue, after)
   after = format('%.0f', math.max(tonumber(after), oldest))
   while left > 0 and size < bytes do
     local limit = math.min(left, CHUNK)
-    local part = call('ZRANGEBYSCORE', queue, '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
+    local part = call('ZRANGEBYSCORE', queue, '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', '0', limit)
     for i = 1, #part, 2 do
       found[at + 1], found[at + 2] = part[i + 1], part[i]
       at, size = at + 2, size + #part[i]

@@ -7,7 +7,7 @@
 local call, format = redis.call, string.format
 
 local function greatest(key, seq)
-  return call('ZREVRANGEBYSCORE', key, seq, '-inf', 'LIMIT', 0, 1)[1]
+  return call('ZREVRANGEBYSCORE', key, seq, '-inf', 'LIMIT', '0', '1')[1]
 end
 
 local function numbers(entry)

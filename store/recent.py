@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from store.keys import GROUP_PREFIX, Keys
+from store.profiles import SESSION
 from store.redis import Redis
 from store.scripts import NEWEST
 
@@ -21,13 +22,14 @@ CHUNK = 500
 class Recent(NamedTuple):
     """Sessions and their stamps, ascending. All with a stamp up to `reach` are here; `more` have a higher one.
 
-    `clock`: the store's time in µs, read before them.
+    `clock`: the store's time in µs, read before them. `attributed`: he has given attributes to sessions.
     """
 
     sessions: list[tuple[str, int]]
     reach: int
     more: bool
     clock: int
+    attributed: bool = True
 
 
 RecentDone = Callable[[Recent | None, Exception | None], None]
@@ -50,15 +52,19 @@ class RecentSessions:
             if replies is None:
                 done(None, error)
                 return
-            (seconds, micros), listed, joined = replies
+            (seconds, micros), listed, joined, attributed = replies
             clock = int(seconds) * 1_000_000 + int(micros)
             noted, groups = _pairs(listed), _pairs(joined)
+
+            def page(groups: dict[str, int]) -> Recent:
+                return merged(noted, groups, after, count, clock)._replace(attributed=attributed != 0)
+
             if not groups:
-                done(merged(noted, {}, after, count, clock), None)
+                done(page(groups), None)
                 return
             if not after and len(noted) + len(groups) <= count:
                 # All of them fit: no stamp decides what is in the page, and the cursor need not be told by them.
-                done(merged(noted, groups, after, count, clock)._replace(reach=clock), None)
+                done(page(groups)._replace(reach=clock), None)
                 return
 
             def asked(replies: list[Any] | None, error: Exception | None) -> None:
@@ -66,8 +72,7 @@ class RecentSessions:
                     done(None, error)
                     return
                 newest = [seq for reply in replies for seq in reply]
-                stamps = {g: max(joined, seq) for (g, joined), seq in zip(groups.items(), newest, strict=True)}
-                done(merged(noted, stamps, after, count, clock), None)
+                done(page({g: max(at, seq) for (g, at), seq in zip(groups.items(), newest, strict=True)}), None)
 
             self._ask_newest(list(groups), asked)
 
@@ -75,6 +80,7 @@ class RecentSessions:
             ("TIME",),
             ("ZRANGEBYSCORE", self._keys.recent(user), f"({after}", "+inf", "WITHSCORES", "LIMIT", 0, count + 1),
             ("ZRANGE", self._keys.my_groups(user), 0, -1, "WITHSCORES"),
+            ("EXISTS", self._keys.of_user(SESSION, user)),
         )
         self._reads.command_all(listed, commands)
 
@@ -91,11 +97,12 @@ class RecentSessions:
 def merged(noted: dict[str, int], groups: dict[str, int], after: int, count: int, clock: int) -> Recent:
     """The page of both. `noted`: the `count` + 1 lowest of the list (fewer: there are no more). `groups`: all that he
     is in; another group in the list is one that he has left."""
-    stamps = {session: stamp for session, stamp in noted.items() if not session.startswith(GROUP_PREFIX)}
+    stamps = {session: stamp for session, stamp in noted.items() if session[:3] != GROUP_PREFIX}
     # What lies above the end of a cut list may have others before it that were not read: it is for a later page.
     limit = max(noted.values()) if len(noted) > count else None
     for group, stamp in groups.items():
-        stamp = max(stamp, noted.get(group, 0))
+        if (own := noted.get(group, 0)) > stamp:
+            stamp = own
         if stamp > after and (limit is None or stamp <= limit):
             stamps[group] = stamp
     page = sorted(stamps.items(), key=itemgetter(1))
@@ -109,5 +116,4 @@ def merged(noted: dict[str, int], groups: dict[str, int], after: int, count: int
 
 
 def _pairs(reply: Sequence[bytes]) -> dict[str, int]:
-    fields = iter(reply)
-    return {name.decode(): int(stamp) for name, stamp in zip(fields, fields, strict=True)}
+    return dict(zip(map(bytes.decode, reply[::2]), map(int, reply[1::2]), strict=True))

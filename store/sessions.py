@@ -11,7 +11,7 @@ from store import entries
 from store.entries import Entry
 from store.keys import Keys, dedup_field
 from store.profiles import SESSION, attributes_of
-from store.redis import Redis
+from store.redis import Call, Redis
 from store.scripts import ATTRIBUTES, COMMIT, OVERVIEW, PAGE, RECENT
 
 STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, CHANGED, FAILED = 1, 2, 3, 4, 5, 6, 7, 8, 0
@@ -63,6 +63,8 @@ class Overview(NamedTuple):
     newest: Entry
     attributes: dict[str, str]
 
+
+_new = tuple.__new__
 
 StoredDone = Callable[[Sequence[Stored] | None, "Exception | None"], None]
 
@@ -151,27 +153,33 @@ class Sessions:
             self._reads.command(read, "ZREVRANGEBYSCORE", key, top, "-inf", "LIMIT", 0, count)
 
     def overview(
-        self, user: str, sessions: Sequence[tuple[str, int]], done: Callable[[list[Overview] | None, Any], None]
+        self,
+        user: str,
+        sessions: Sequence[tuple[str, int]],
+        done: Callable[[list[Overview] | None, Any], None],
+        *,
+        attributed: bool = True,
     ) -> None:
         """What `user` sees of these (session, stamp), in their order; sessions without any message are left out, and
-        groups that he is not in."""
+        groups that he is not in. `attributed`: he may have given attributes to some."""
         if not sessions:
             done([], None)
             return
-        args: list[Any] = [user]
-        names = []
-        for session, _ in sessions:
-            names.append(session)
-            args += (self._keys.session_tag(session), session)
+        tag_of = self._keys.session_tag
+        names = [session for session, _ in sessions]
+        args = [user, *[part for session in names for part in (tag_of(session), session)]]
 
         def read(replies: list[Any] | None, error: Exception | None) -> None:
             if replies is None:
                 done(None, error)
                 return
-            fields, attributes = iter(replies[0]), attributes_of(replies[1], len(names))
+            fields = iter(replies[0])
+            attributes = attributes_of(replies[1] if attributed else [], len(names))
             rows = zip(sessions, fields, fields, fields, attributes, strict=True)
-            parse = entries.parse
-            done([Overview(*row, read, unread, parse(e), given) for row, read, unread, e, given in rows if e], None)
+            parse, new = entries.parse, _new
+            done([new(Overview, (*row, int(at), n, parse(e), given)) for row, at, n, e, given in rows if e], None)
 
-        attributes_call = (ATTRIBUTES, (self._keys.of_user(SESSION, user),), names)
-        self._reads.evaluate_all(read, [(OVERVIEW, (f"{args[1]}:log",), args), attributes_call])
+        calls: list[Call] = [(OVERVIEW, (f"{args[1]}:log",), args)]
+        if attributed:
+            calls.append((ATTRIBUTES, (self._keys.of_user(SESSION, user),), names))
+        self._reads.evaluate_all(read, calls)
