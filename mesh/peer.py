@@ -133,7 +133,9 @@ class Peer:
             instance.up = False
         if was_up:
             self._calls.stats.counts[f"links.lost.{reason}"] += 1
-            self._log.warning("link lost", peer=self.process, reason=reason)
+            ended = any(instance.state == "draining" for instance in self.instances)  # as it had said
+            tell = self._log.info if ended else self._log.warning
+            tell("link lost", peer=self.process, reason=reason)
         self._calls.refused([call_id for call_id in unsent if call_id], self.instances)
         self._calls.lost(self.instances)
 
