@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
 from store.audit import Audit
+from store.client import T, wait_until_ready
+from store.connect import connect
 from store.controls import Controls
 from store.devices import Devices
 from store.errors import StoreRefused, StoreUnavailable
@@ -17,7 +20,7 @@ from store.groups import Groups
 from store.priority import Priority
 from store.profiles import Profiles
 from store.recent import RecentSessions
-from store.redis import Redis, wait_until_ready
+from store.redis import Redis
 from store.scripts import ALL
 from store.sessions import Sessions
 from store.settings import StoreSettings
@@ -34,8 +37,8 @@ class HotStore:
     def __init__(self, settings: StoreSettings, data_dir: Path, run_dir: Path) -> None:
         self.settings = settings
         address = settings.address(data_dir, run_dir)
-        self.writes = Redis(address, ALL)
-        self.reads = Redis(address, ALL)
+        self.writes = connect(address, ALL)
+        self.reads = connect(address, ALL)
         self.keys = keys.Keys(settings.shards)
         self.sessions = Sessions(
             self.writes, self.reads, self.keys, dedup_seconds=settings.dedup_seconds, log_seconds=settings.log_seconds
@@ -53,22 +56,25 @@ class HotStore:
     def open(self) -> None:
         """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet."""
         started = now()
-        for redis in (self.writes, self.reads):
+        for client in (self.writes, self.reads):
             try:
-                wait_until_ready(redis, START_SECONDS - (now() - started))
+                wait_until_ready(client, START_SECONDS - (now() - started))
             except StoreUnavailable as error:
                 raise ConfigError(f"[store] redis: {error}") from None
-        self._check_durability()
+        for server in self.writes.servers():
+            self._check_durability(server)
         self._check_dataset()
 
-    def _check_durability(self) -> None:
+    def _check_durability(self, server: Redis) -> None:
         if self.settings.durability_checked_by_operator:
             return
         wanted = {"appendonly": "yes", "appendfsync": self.settings.durability, "maxmemory-policy": "noeviction"}
+        if len(self.writes.servers()) > 1:  # a master that is down shall take its own slots along only
+            wanted["cluster-require-full-coverage"] = "no"
         wrong = []
         for name, value in wanted.items():
             try:
-                _, found = self.writes.ask("CONFIG", "GET", name)
+                _, found = server.ask("CONFIG", "GET", name)
             except (StoreRefused, ValueError):
                 raise ConfigError(
                     "[store] redis: CONFIG GET is forbidden; check appendonly, appendfsync and maxmemory-policy by "
@@ -78,7 +84,7 @@ class HotStore:
                 wrong.append(f"CONFIG SET {name} {value}  (it is {found.decode()})")
         if wrong:
             raise ConfigError(
-                f'[store] redis: the server does not keep what durability = "{self.settings.durability}" promises; '
+                f'[store] redis: {server.address} does not keep what durability = "{wanted["appendfsync"]}" promises; '
                 "run on it: " + "; ".join(wrong)
             )
 
@@ -90,6 +96,14 @@ class HotStore:
         found = self.writes.ask("HGET", keys.DATASET, "shards").decode()
         if found != shards:
             raise ConfigError(f"[store] shards: these data were made with {found} shards, not {shards}")
+
+    def by_session(self, items: Sequence[T], session_of: Callable[[T], str]) -> Iterable[Sequence[T]]:
+        """`items` as one call of the store takes them: of any sessions, or on a Cluster of those in one shard."""
+        return self.writes.parts(items, lambda item: self.keys.session_tag(session_of(item)))
+
+    def by_user(self, items: Sequence[T], user_of: Callable[[T], str]) -> Iterable[Sequence[T]]:
+        """As `by_session`, for what lies with users."""
+        return self.writes.parts(items, lambda item: self.keys.user_tag(user_of(item)))
 
     def close(self) -> None:
         self.writes.close()

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from store.client import Client
 from store.keys import GROUP_PREFIX, Keys
-from store.redis import Redis
 from store.scripts import NEWEST
 
 CHUNK = 500
@@ -36,7 +36,7 @@ RecentDone = Callable[[Recent | None, Exception | None], None]
 class RecentSessions:
     """Recent sessions in the hot store."""
 
-    def __init__(self, reads: Redis, keys: Keys) -> None:
+    def __init__(self, reads: Client, keys: Keys) -> None:
         self._reads = reads
         self._keys = keys
 
@@ -65,8 +65,7 @@ class RecentSessions:
                 if replies is None:
                     done(None, error)
                     return
-                newest = [seq for reply in replies for seq in reply]
-                stamps = {g: max(joined, seq) for (g, joined), seq in zip(groups.items(), newest, strict=True)}
+                stamps = {g: max(joined, seq) for (g, joined), seq in zip(groups.items(), replies, strict=True)}
                 done(merged(noted, stamps, after, count, clock), None)
 
             self._ask_newest(list(groups), asked)
@@ -79,13 +78,8 @@ class RecentSessions:
         self._reads.command_all(listed, commands)
 
     def _ask_newest(self, sessions: list[str], done: Callable[[list[Any] | None, Exception | None], None]) -> None:
-        calls = []
-        for i in range(0, len(sessions), CHUNK):
-            args: list[str] = []
-            for session in sessions[i : i + CHUNK]:
-                args += (self._keys.session_tag(session), session)
-            calls.append((NEWEST, (f"{args[0]}:log",), args))
-        self._reads.evaluate_all(done, calls)
+        rows = [(self._keys.session_tag(session), session) for session in sessions]
+        self._reads.gather(done, NEWEST, (), rows, answers=1, chunk=CHUNK)
 
 
 def merged(noted: dict[str, int], groups: dict[str, int], after: int, count: int, clock: int) -> Recent:

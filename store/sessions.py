@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from mesh.loop import now
 from store import entries
+from store.client import Client
 from store.entries import Entry
 from store.keys import Keys, dedup_field
 from store.profiles import SESSION, attributes_of
-from store.redis import Redis
 from store.scripts import ATTRIBUTES, COMMIT, OVERVIEW, PAGE, RECENT
 
 STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, CHANGED, FAILED = 1, 2, 3, 4, 5, 6, 7, 8, 0
@@ -70,7 +70,7 @@ StoredDone = Callable[[Sequence[Stored] | None, "Exception | None"], None]
 class Sessions:
     """Sessions in the hot store."""
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys, *, dedup_seconds: int, log_seconds: int) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys, *, dedup_seconds: int, log_seconds: int) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys
@@ -109,7 +109,7 @@ class Sessions:
                     self._floor = seq
             done(outcomes, None)
 
-        self._writes.evaluate(stored, COMMIT, (f"{tag_of(messages[0].session)}:log",), args)
+        self._writes.evaluate(stored, COMMIT, (args[4],), args)
 
     def touch(self, activity: Iterable[tuple[str, str]]) -> None:
         """Note (user, session) activity for the users' recent sessions, unless it was noted within TOUCH_SECONDS."""
@@ -158,20 +158,24 @@ class Sessions:
         if not sessions:
             done([], None)
             return
-        args: list[Any] = [user]
-        names = []
-        for session, _ in sessions:
-            names.append(session)
-            args += (self._keys.session_tag(session), session)
+        names = [session for session, _ in sessions]
+        given: list[Any] = []  # outcomes, in whatever order they come
+        seen: list[Any] = []
 
-        def read(replies: list[Any] | None, error: Exception | None) -> None:
-            if replies is None:
+        def came(outcome: list[Any], reply: Any, error: Exception | None) -> None:
+            outcome += (reply, error)
+            if given and seen:
+                read(seen[0], given[0], seen[1] or given[1])
+
+        def read(overviews: Any, found: Any, error: Exception | None) -> None:
+            if error is not None:
                 done(None, error)
                 return
-            fields, attributes = iter(replies[0]), attributes_of(replies[1], len(names))
+            fields, attributes = iter(overviews), attributes_of(found, len(names))
             rows = zip(sessions, fields, fields, fields, attributes, strict=True)
             parse = entries.parse
             done([Overview(*row, read, unread, parse(e), given) for row, read, unread, e, given in rows if e], None)
 
-        attributes_call = (ATTRIBUTES, (self._keys.of_user(SESSION, user),), names)
-        self._reads.evaluate_all(read, [(OVERVIEW, (f"{args[1]}:log",), args), attributes_call])
+        self._reads.evaluate(partial(came, given), ATTRIBUTES, (self._keys.of_user(SESSION, user),), names)
+        rows = [(self._keys.session_tag(session), session) for session in names]
+        self._reads.gather(partial(came, seen), OVERVIEW, (user,), rows, answers=3, chunk=len(rows))
