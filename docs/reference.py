@@ -28,6 +28,7 @@ from nodes.auth import AuthSettings  # noqa: E402
 from nodes.chat import ChatSettings  # noqa: E402
 from nodes.group import GroupSettings  # noqa: E402
 from nodes.msgop import MsgopSettings  # noqa: E402
+from nodes.rest.settings import HttpSettings  # noqa: E402
 from nodes.settings import BrokerSettings  # noqa: E402
 from nodes.social import UserSettings  # noqa: E402
 from nodes.words import WordSettings  # noqa: E402
@@ -44,6 +45,7 @@ SETTINGS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "group": ("[node.group]", GroupSettings),
     "msgop": ("[node.msgop]", MsgopSettings),
     "user": ("[node.user]", UserSettings),
+    "http": ("[node.http]", HttpSettings),
     "words": ("[words]", WordSettings),
     "auth": ("[auth]", AuthSettings),
     "store": ("[store]", StoreSettings),

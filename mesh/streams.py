@@ -103,6 +103,10 @@ class Stream:
         """Read no more; what is queued is still sent."""
         self._watch(self._events & ~EPOLLIN)
 
+    def resume(self) -> None:
+        """Read again."""
+        self._watch(self._events | EPOLLIN)
+
     # ---- inside
 
     def _readable(self) -> None:

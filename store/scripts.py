@@ -22,6 +22,7 @@ RECENT = Script("recent.lua")
 OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")
 NEWEST = Script("newest.lua")
+IDEMPOTENCY = Script("idempotency.lua")
 ENTER = Script("enter.lua")
 ADD_ACCOUNT = Script("add_account.lua")
 LEFT = Script("left.lua")
@@ -59,4 +60,7 @@ ATTRIBUTES = Script("attributes.lua", "people.lua")
 
 PEOPLE = (LEFT, EXPEL, SEEN, RELATE_OWN, RELATE_OTHER, RELATE_PAIR, FRIENDS, ATTRIBUTE, ATTRIBUTES)
 
-ALL = (COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, ADD_ACCOUNT, CONTROL, READ, ENQUEUE, PRIORITY, *GROUPS, *PEOPLE)
+ALL = (
+    COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, ADD_ACCOUNT, IDEMPOTENCY, CONTROL, READ, ENQUEUE, PRIORITY, *GROUPS,
+    *PEOPLE,
+)  # fmt: skip

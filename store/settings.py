@@ -29,6 +29,8 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fixed when the data are made."""
     dedup_seconds: int = 3600
     """How long a repeated packId is recognised, at least."""
+    idempotency_seconds: int = 86_400
+    """How long the answer to an HTTP request with an Idempotency-Key is kept, at least."""
     log_seconds: int = 600
     """How long the log of stored rows is kept while nobody archives it."""
 
@@ -39,6 +41,8 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "shards", "must be from 1 to 1024"
         if self.dedup_seconds < 60:
             yield "dedup_seconds", "must be at least 60"
+        if self.idempotency_seconds < self.dedup_seconds:
+            yield "idempotency_seconds", "must be at least dedup_seconds"
         if self.redis != "embedded":
             try:
                 parse_url(self.redis)

@@ -22,8 +22,8 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 LAYOUTS = {
-    "default": {"edge": ["broker", "user"], "core": ["chat", "group", "history", "msgop"]},
-    "split": {kind: [kind] for kind in ("broker", "user", "chat", "group", "history", "msgop")},
+    "default": {"edge": ["broker", "user", "http"], "core": ["chat", "group", "history", "msgop"]},
+    "split": {kind: [kind] for kind in ("broker", "user", "http", "chat", "group", "history", "msgop")},
 }
 """Process groups of the topologies that the message tests run on."""
 START_SECONDS = 20.0
@@ -39,6 +39,8 @@ def topology_text(
     more or other settings by table."""
     groups = LAYOUTS[layout] if isinstance(layout, str) else layout
     found: dict[str, dict[str, Any]] = {"mesh": {"stats": "127.0.0.1:0"}, "node.broker": {"listen": "127.0.0.1:0"}}
+    if any("http" in nodes for nodes in groups.values()):
+        found["node.http"] = {"listen": "127.0.0.1:0"}
     for group, nodes in groups.items():
         found[f"process.{group}"] = {"nodes": nodes, "count": (counts or {}).get(group, 1)}
     for table, values in (tables or {}).items():

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.limits import Bucket, Buckets, address_key
 from nodes import limits
-from nodes.limits import BrokerLimits, Bucket, Buckets, address_key
+from nodes.limits import BrokerLimits
 from nodes.settings import BrokerSettings
 
 EPSILON = 1e-6
