@@ -151,6 +151,17 @@ class System:
                 found.append((host, int(port)))
         return found
 
+    def http(self, kind: str = "http") -> tuple[str, int]:
+        """Where an http node listens: "http" or "https"."""
+        found = (p.get("nodes", {}).get("http", {}).get(kind) for p in self.status().values())
+        host, port = next(filter(None, found)).rsplit(":", 1)
+        return host, int(port)
+
+    @property
+    def first_key(self) -> str:
+        """The API key that the first start shows."""
+        return re.findall(r"imk_[a-z0-9]+_[\w-]{43}", self.log)[0]
+
     def address(self, kind: str = "tcp") -> tuple[str, int]:
         return self.addresses(kind)[0]
 
