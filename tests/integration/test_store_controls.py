@@ -16,6 +16,7 @@ from packs.message import stored_payload
 from store import controls as c
 from store.controls import Control, Controlled, Controls, Position, Reading
 from store.entries import DELETED, HIDDEN, OVERRIDDEN, REVOKED, Entry, parse, tail
+from store.groups import Groups
 from store.keys import Keys
 from store.redis import Redis
 from store.sessions import MEMBERS_ONLY, Message, Overview, Sessions, Stored
@@ -327,6 +328,27 @@ def test_who_may_not_read_a_group(store: Store) -> None:
     sent = store.send("m", session=GROUP, by="owner")
     assert store.read("b", sent.seq, GROUP) == (c.READ_NOT_MEMBER, 0)
     assert store.read("a", sent.seq, GROUP) == (c.MOVED, sent.seq)
+
+
+@pytest.mark.parametrize("leave", ["quit", "removed", "dismissed"])
+def test_who_left_a_group_sees_nothing_of_it_though_he_had_read(store: Store, leave: str) -> None:
+    """An overview takes a read position in a group for membership, so every way out has to take it away."""
+    groups = Groups(store.redis, store.redis, KEYS, remember_seconds=60)
+    groups.create(GROUP, "owner", ["owner", "early"], limit=10, mode=0, name="g")
+    sent = store.send("m", session=GROUP, by="owner")
+    early = store.overview("early", GROUP)  # he joined before the first message: he has no position
+    assert (early.newest.seq, early.read_seq, early.unread) == (sent.seq, 0, 1)
+    groups.join(GROUP, "owner", ["late"])
+    assert store.overview("late", GROUP).read_seq == sent.seq
+    assert store.read("early", sent.seq, GROUP) == (c.MOVED, sent.seq)
+    assert store.overview("early", GROUP).unread == 0
+    for user in ("early", "late"):
+        if leave != "dismissed":
+            groups.quit(GROUP, user if leave == "quit" else "owner", [user])
+    if leave == "dismissed":
+        groups.dismiss(GROUP, "owner")
+    for user in ("early", "late", "stranger"):
+        assert store.wait(store.sessions.overview, user, [(GROUP, 1)]) == []
 
 
 # ---- at random
