@@ -14,6 +14,7 @@ from store.devices import Devices
 from store.errors import StoreRefused, StoreUnavailable
 from store.friends import Friends
 from store.groups import Groups
+from store.log import Consumer
 from store.priority import Priority
 from store.profiles import Profiles
 from store.recent import RecentSessions
@@ -90,6 +91,11 @@ class HotStore:
         found = self.writes.ask("HGET", keys.DATASET, "shards").decode()
         if found != shards:
             raise ConfigError(f"[store] shards: these data were made with {found} shards, not {shards}")
+
+    def consumer(self, group: str, name: str) -> Consumer:
+        """A consumer of a group of the log (`store/log.py`); its `name` is the same after a restart."""
+        tags = self.keys.session_tags()
+        return Consumer(self.reads, tags, group, name, keep_seconds=self.settings.log_seconds)
 
     def close(self) -> None:
         self.writes.close()

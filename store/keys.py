@@ -80,6 +80,10 @@ class Keys:
     def user_tag(self, user: str) -> str:
         return _tag("u", crc32(user.encode()) % self.shards)
 
+    def session_tags(self) -> list[str]:
+        """The tags of all shards of sessions."""
+        return [_tag("s", number) for number in range(self.shards)]
+
     def user_tags(self) -> list[str]:
         """The tags of all shards of users."""
         return [_tag("u", number) for number in range(self.shards)]

@@ -137,6 +137,10 @@ class Redis:
         """Send a command and wait for its reply, in a greenlet. Raises `StoreError`."""
         return wait_for(lambda done: self.command(done, *args))
 
+    def ask_all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send commands and wait for their replies, in a greenlet. Raises `StoreError` when one failed."""
+        return wait_for(lambda done: self.command_all(done, commands))  # type: ignore[no-any-return]
+
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a loaded script and wait for its reply, in a greenlet. Raises `StoreError`."""
         return wait_for(lambda done: self.evaluate(done, script, keys, args))

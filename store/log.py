@@ -1,0 +1,229 @@
+"""The log: every stored row, in one stream per shard, read by several groups of consumers, each at its own pace.
+
+    consumer = store.consumer(PUSH, process.name)      # the name stays the same over restarts
+    consumer.open()                                    # once, in a greenlet; so are all calls here
+    while True:
+        rows = consumer.read(1000)                     # at most so many, of all shards; [] when there is nothing
+        handle(rows)                                   # to the end: what is durable is durable now
+        consumer.ack(rows)                             # or `release`, and they come again later
+        if not rows:
+            gevent.sleep(0.1)
+    consumer.trim()                                    # about every second; returns how far the groups are
+
+What a consumer may rely on:
+- **Every row comes at least once.** A row that was read and not acknowledged comes again: to the same consumer when it
+  starts again, to any consumer of the group once it lay for `idle` seconds (whoever held it is taken for dead). So
+  handling a row twice must do no harm.
+- Rows of one shard come in the order in which they were stored, but for those that come again. Two consumers of a group
+  share the shards' rows, and then there is no order at all: go by `Entry.revision`, where the higher one is right.
+- Nothing is cut before every group has done it, or, but for `ARCHIVE`, is further behind than `[store] log_seconds`
+  (`Progress.passed` counts what was passed over). A group that is new starts at what the log holds, with `start="$"`
+  at what comes from then on.
+
+A row of a message has the fields `s` session, `e` entry (`store/entries.py`), and when it was changed, `o` who changed
+it: `message_of` reads it, and returns None for rows that tell of something else.
+
+Positions are kept by Redis: rows given out are pending until they are acknowledged (XREADGROUP, XACK), and the log is
+cut with XTRIM MINID at the oldest row that some group has not done, never with XDEL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from mesh.loop import now
+from store import entries
+from store.entries import Entry
+from store.redis import Redis
+from store.scripts import LOG_OPEN, LOG_READ, LOG_TRIM, Script
+
+ARCHIVE, PUSH, HOOKS = "archive", "push", "hooks"
+"""The groups. ARCHIVE is never passed over."""
+IDLE_SECONDS = 60.0
+"""How long a row may lie with a consumer until others of its group take it."""
+CLAIM_SECONDS = 5.0
+"""How often a consumer looks for such rows."""
+CLAIM_ROWS = 200
+"""Rows of one shard taken over at once."""
+
+
+class Row(NamedTuple):
+    """A row of the log of the shard `tag`. `fields`: names and values alternately."""
+
+    tag: str
+    id: bytes
+    fields: Sequence[bytes]
+
+    @property
+    def stored(self) -> int:
+        """When it was stored, ms since the epoch, by the store's clock."""
+        return int(self.id.partition(b"-")[0])
+
+
+class Message(NamedTuple):
+    """What the row of a message says. `operator`: who changed it, "" for a new one."""
+
+    session: str
+    entry: Entry
+    operator: str
+
+
+class Progress(NamedTuple):
+    """How far a group is, in all shards: rows given out and not acknowledged, seconds since the oldest row that it has
+    not done was stored (0: there is none), rows that it was passed over by this look."""
+
+    pending: int
+    lag: float
+    passed: int
+
+
+class State(NamedTuple):
+    """The log after it was cut: its rows, and the groups by name."""
+
+    length: int
+    groups: dict[str, Progress]
+
+
+def message_of(row: Row) -> Message | None:
+    """The message that a row tells of, None when it tells of something else."""
+    fields = row.fields
+    if fields[0] != b"s":
+        return None
+    operator = fields[5].decode() if len(fields) > 4 else ""
+    return Message(fields[1].decode(), entries.parse(fields[3]), operator)
+
+
+class Consumer:
+    """One consumer of a group. All methods block their greenlet and raise `StoreError`; one greenlet uses it."""
+
+    def __init__(
+        self, redis: Redis, tags: Sequence[str], group: str, name: str, *, keep_seconds: float,
+        idle: float = IDLE_SECONDS,
+    ) -> None:  # fmt: skip
+        self.group = group
+        self.remade = 0
+        """Shards in which the group had to be made again: their log was lost, with whatever was in it."""
+        self._redis = redis
+        self._tags = list(tags)
+        self._name = name
+        self._keep_ms = int(keep_seconds * 1000)
+        self._idle_ms = int(idle * 1000)
+        self._held: set[tuple[str, bytes]] = set()  # given out and not acknowledged
+        self._left: dict[str, str] = {}  # what an earlier life may have left: tag -> id up to which it is read
+        self._claim_at = 0.0  # when to look for rows of dead consumers
+        self._first = 0  # the shard to begin with: a busy one must not starve those behind it
+
+    def open(self, start: str = "0") -> int:
+        """Make the group where it is missing, from what the log holds on ("$": from what comes now on).
+
+        Returns the number of shards in which it is new. What an earlier life of this consumer left is read first.
+        """
+        made: int = sum(self._run(LOG_OPEN, (self.group, start), self._tags))
+        self._left = dict.fromkeys(self._tags, "0")
+        self._claim_at = now() + CLAIM_SECONDS
+        return made
+
+    def read(self, count: int) -> list[Row]:
+        """At most `count` rows: what an earlier life left, what dead consumers left, then new ones."""
+        if self._left:
+            rows = self._read_left(count)
+            if rows:
+                return rows
+        if now() >= self._claim_at:
+            self._claim_at = now() + CLAIM_SECONDS
+            rows = self._claim()
+            if rows:
+                return rows
+        tags = self._tags[self._first :] + self._tags[: self._first]
+        self._first = (self._first + 1) % len(self._tags)
+        return self._take(self._read(dict.fromkeys(tags, ">"), count))
+
+    def ack(self, rows: Iterable[Row]) -> None:
+        """These are done. Harmless when repeated."""
+        by_shard: dict[str, list[bytes]] = {}
+        for row in rows:
+            by_shard.setdefault(row.tag, []).append(row.id)
+        self._redis.ask_all([("XACK", f"{tag}:log", self.group, *ids) for tag, ids in by_shard.items()])
+        self._held.difference_update((tag, row) for tag, ids in by_shard.items() for row in ids)
+
+    def release(self, rows: Iterable[Row]) -> None:
+        """These are not done: they come again when they have lain for `idle` seconds, to whichever consumer."""
+        self._held.difference_update((row.tag, row.id) for row in rows)
+
+    def trim(self) -> State:
+        """Cut what all groups have done; how far they are."""
+        length = 0
+        pending: dict[str, int] = {}
+        passed: dict[str, int] = {}
+        oldest: dict[str, int] = {}
+        for reply in self._run(LOG_TRIM, (ARCHIVE, self._keep_ms), self._tags):
+            length += reply[0]
+            fields = iter(reply[2:])
+            for name, waiting, ms, over in zip(fields, fields, fields, fields, strict=True):
+                group = name.decode()
+                pending[group] = pending.get(group, 0) + waiting
+                passed[group] = passed.get(group, 0) + over
+                if ms:
+                    oldest[group] = min(oldest.get(group, int(ms)), int(ms))
+        clock = time.time()
+        lags = {group: max(0.001, clock - ms / 1000) for group, ms in oldest.items()}
+        return State(length, {g: Progress(n, lags.get(g, 0.0), passed[g]) for g, n in pending.items()})
+
+    # ---- inside
+
+    def _take(self, rows: list[Row]) -> list[Row]:
+        self._held.update((row.tag, row.id) for row in rows)
+        return rows
+
+    def _read(self, starts: dict[str, str], count: int) -> list[Row]:
+        rows: list[Row] = []
+        missing: list[str] = []
+        for part in self._parts(list(starts)):
+            pairs = [field for tag in part for field in (tag, starts[tag])]
+            args = (self.group, self._name, count - len(rows), *pairs)
+            fields = iter(self._redis.run(LOG_READ, (f"{part[0]}:log",), args))
+            for name, found in zip(fields, fields, strict=True):
+                tag = name.decode()
+                if found is None:
+                    missing.append(tag)
+                else:
+                    rows += [Row(tag, row, values) for row, values in found if values]
+            if len(rows) >= count:
+                break
+        if missing:
+            self.remade += sum(self._run(LOG_OPEN, (self.group, "0"), missing))
+        return rows
+
+    def _read_left(self, count: int) -> list[Row]:
+        """What an earlier life was given and did not acknowledge."""
+        while self._left:
+            rows = self._read(self._left, count)
+            ends = {row.tag: row.id.decode() for row in rows}
+            if len(rows) < count:  # all shards were asked: those that gave nothing have no more
+                self._left = {tag: "0" for tag in self._left if tag in ends}
+            self._left.update(ends)
+            fresh = [row for row in rows if (row.tag, row.id) not in self._held]
+            if fresh:
+                return self._take(fresh)
+        return []
+
+    def _claim(self) -> list[Row]:
+        """Rows that lie too long with whoever holds them; those that this consumer still works on stay out."""
+        commands = [
+            ("XAUTOCLAIM", f"{tag}:log", self.group, self._name, self._idle_ms, "0", "COUNT", CLAIM_ROWS)
+            for tag in self._tags
+        ]
+        rows = []
+        for tag, reply in zip(self._tags, self._redis.ask_all(commands), strict=True):
+            rows += [Row(tag, found[0], found[1]) for found in reply[1] if found and found[1]]
+        return self._take([row for row in rows if (row.tag, row.id) not in self._held])
+
+    def _run(self, script: Script, common: Sequence[Any], tags: Sequence[str]) -> list[Any]:
+        """Replies of a script whose last arguments are tags."""
+        return [self._redis.run(script, (f"{part[0]}:log",), (*common, *part)) for part in self._parts(tags)]
+
+    def _parts(self, tags: Sequence[str]) -> list[Sequence[str]]:
+        """The tags as they may be given to one script."""
+        return [tags]

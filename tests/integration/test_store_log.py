@@ -1,0 +1,216 @@
+"""The log: groups that read at their own pace, rows that come again, and what may be cut."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mesh.loop import post
+from packs import structs as s
+from packs.message import stored_payload
+from store.entries import parse, tail
+from store.hot import HotStore
+from store.keys import Keys
+from store.log import ARCHIVE, HOOKS, PUSH, Consumer, Row, message_of
+from store.redis import Redis, parse_url, wait_until_ready
+from store.scripts import ALL
+from store.sessions import Message, Sessions
+from store.settings import StoreSettings
+from tests.redis_server import Server
+from tests.waiting import wait_until
+
+KEYS = Keys(4)
+TAGS = KEYS.session_tags()
+HOUR_MS = 3_600_000
+_pack_ids = itertools.count()
+Make = Callable[..., Consumer]
+
+
+@pytest.fixture
+def make(redis: Redis) -> Make:
+    """Makes a consumer."""
+
+    def made(group: str = ARCHIVE, name: str = "one", **options: Any) -> Consumer:
+        return Consumer(redis, TAGS, group, name, **{"keep_seconds": 600.0, **options})
+
+    return made
+
+
+def store(redis: Redis, *sessions: str) -> list[tuple[str, int]]:
+    """A message to each session; (session, seqId)."""
+    kept = Sessions(redis, redis, KEYS, dedup_seconds=3600, log_seconds=0)
+    messages = [
+        Message(name, "a", "", pack_id, b"crc.", True, tail(14, 4, pack_id, stored_payload(s.MsgReq(content="x"))))
+        for name, pack_id in zip(sessions, map(str, _pack_ids), strict=False)
+    ]  # fmt: skip
+    outcome: list[Any] = []
+    post(kept.commit, messages, False, lambda found, error: outcome.append(found))
+    wait_until(lambda: outcome, "the commit")
+    return [(name, stored.seq) for name, stored in zip(sessions, outcome[0], strict=True)]
+
+
+def told(rows: list[Row]) -> list[tuple[str, int]]:
+    found = [message_of(row) for row in rows]
+    return sorted((m.session, m.entry.seq) for m in found if m is not None)
+
+
+def read_all(consumer: Consumer, count: int = 100) -> list[Row]:
+    rows: list[Row] = []
+    while more := consumer.read(count):
+        rows += more
+    return rows
+
+
+def lengths(redis: Redis) -> int:
+    return sum(redis.ask("XLEN", f"{tag}:log") for tag in TAGS)
+
+
+def test_each_group_gets_every_row_at_its_own_pace(redis: Redis, make: Make) -> None:
+    early = store(redis, "SC_a_b", "SC_c_d", "SC_e_f", "SC_a_b")
+    archive, push = make(ARCHIVE), make(PUSH)
+    assert [archive.open(), push.open(), push.open()] == [len(TAGS), len(TAGS), 0]
+    late = store(redis, *[f"SC_u_{n}" for n in range(50)])
+    assert told(read_all(archive, 7)) == sorted(early + late)
+    assert told(read_all(push)) == sorted(early + late)
+    assert archive.read(10) == []
+    only_new = make(HOOKS)
+    only_new.open(start="$")
+    assert only_new.read(10) == []
+    newest = store(redis, "SC_a_b")
+    assert told(only_new.read(10)) == newest
+
+
+def test_a_row_says_what_was_stored_and_when(redis: Redis, make: Make) -> None:
+    consumer = make()
+    consumer.open()
+    ((_, seq),) = store(redis, "SC_a_b")
+    (row,) = consumer.read(10)
+    message = message_of(row)
+    assert message is not None
+    assert (message.session, message.entry.seq, message.operator) == ("SC_a_b", seq, "")
+    assert abs(row.stored - seq // 1000) < 1000 and row.tag == KEYS.session_tag("SC_a_b")
+    mark = redis.ask("XADD", f"{TAGS[0]}:log", "*", "k", "group", "i", "GC_1")
+    assert [(row.id, message_of(row)) for row in consumer.read(10)] == [(mark, None)]
+
+
+def test_what_was_not_acknowledged_comes_again_after_a_restart(redis: Redis, make: Make) -> None:
+    first = make()
+    first.open()
+    stored = store(redis, *[f"SC_u_{n}" for n in range(20)])
+    rows = read_all(first)
+    first.ack(rows[:5])
+    again = make()
+    again.open()
+    assert told(read_all(again, 4)) == told(rows[5:])
+    assert len(stored) == 20
+    newer = store(redis, "SC_a_b")
+    again.ack(rows[5:])
+    assert told(again.read(10)) == newer
+
+
+def test_rows_of_a_dead_consumer_and_lost_replies_are_taken_over(redis: Redis, make: Make) -> None:
+    dead, alive = make(name="dead"), make(name="alive", idle=0.0)
+    dead.open()
+    alive.open()
+    store(redis, "SC_a_b", "SC_c_d")
+    lost = dead.read(10)
+    alive._claim_at = 0.0
+    taken = alive.read(10)
+    assert told(taken) == told(lost)
+    alive._claim_at = 0.0
+    assert alive.read(10) == []  # it works on them
+    alive.release(taken)
+    alive._claim_at = 0.0
+    again = alive.read(10)
+    assert told(again) == told(lost)
+    alive.ack(again)
+    assert alive.trim().groups[ARCHIVE].pending == 0
+
+
+def test_the_log_is_cut_at_the_slowest_group(redis: Redis, make: Make) -> None:
+    archive, push = make(ARCHIVE), make(PUSH)
+    archive.open()
+    push.open()
+    store(redis, *[f"SC_u_{n}" for n in range(30)])
+    rows, pushed = read_all(archive), read_all(push)
+    push.ack(pushed)
+    assert push.trim().length == lengths(redis) == 30
+    kept = next(row for row in rows if row.tag == rows[0].tag)
+    archive.ack([row for row in rows if row != kept])
+    state = archive.trim()
+    here = [row for row in rows if row.tag == kept.tag]
+    assert state.length == lengths(redis) == len(here)  # from its oldest row on, a shard is kept
+    assert (state.groups[ARCHIVE].pending, state.groups[PUSH].pending) == (1, 0)
+    assert state.groups[ARCHIVE].lag > 0 and state.groups[PUSH].lag == 0
+    archive.ack([kept])
+    assert archive.trim().length == lengths(redis) == 0
+    assert archive.trim().groups[ARCHIVE].lag == 0
+
+
+def test_groups_are_passed_over_after_a_while_but_the_archive_never_is(redis: Redis, make: Make) -> None:
+    archive, push, hooks = make(ARCHIVE), make(PUSH), make(HOOKS)
+    for consumer in (archive, push, hooks):
+        consumer.open()
+    log = f"{TAGS[1]}:log"
+    clock = int(redis.ask("TIME")[0]) * 1000
+    for n in range(1200):
+        redis.ask("XADD", log, f"{clock - HOUR_MS + n}-0", "s", "SC_a_b", "e", "x")
+    fresh = redis.ask("XADD", log, "*", "s", "SC_a_b", "e", "x")
+    given = push.read(700)  # of which it acknowledges nothing
+    assert len(given) == 700
+    passed = {PUSH: 0, HOOKS: 0, ARCHIVE: 0}
+    for _ in range(4):
+        state = archive.trim()
+        for group, progress in state.groups.items():
+            passed[group] += progress.passed
+    assert passed == {PUSH: 1200, HOOKS: 1200, ARCHIVE: 0}
+    assert state.length == 1201 and state.groups[ARCHIVE].lag > 3500
+    assert [row.id for row in hooks.read(10)] == [row.id for row in push.read(10)] == [fresh]
+    archive.ack(read_all(archive, 500))
+    assert archive.trim().length == 1  # what push and hooks were given just now
+
+
+def test_a_group_whose_log_was_lost_is_made_again(redis: Redis, make: Make) -> None:
+    consumer = make()
+    consumer.open()
+    redis.ask("FLUSHALL")
+    stored = store(redis, "SC_a_b")
+    assert told(read_all(consumer) or read_all(consumer)) == stored
+    assert consumer.remade == len(TAGS)
+
+
+@pytest.mark.seconds(60)
+def test_nothing_is_lost_when_redis_is_killed_between(server: Server) -> None:
+    redis = Redis(parse_url(server.url), ALL)
+    wait_until_ready(redis, 10)
+    consumer = Consumer(redis, TAGS, ARCHIVE, "one", keep_seconds=600.0, idle=0.0)
+    consumer.open()
+    stored = store(redis, *[f"SC_u_{n}" for n in range(40)])
+    seen: list[Row] = []
+    for part in range(4):
+        rows = consumer.read(10)
+        seen += rows
+        if part % 2:
+            consumer.ack(rows)
+        server.signal(signal.SIGKILL)
+        server.start()
+        consumer.trim()
+    again = Consumer(redis, TAGS, ARCHIVE, "one", keep_seconds=600.0)
+    again.open()
+    seen += read_all(again)
+    assert set(told(seen)) == set(stored)
+    assert {parse(row.fields[3]).seq for row in seen} == {seq for _, seq in stored}
+    redis.close()
+
+
+def test_a_store_makes_consumers_of_all_its_shards(server: Server, tmp_path: Any) -> None:
+    hot = HotStore(StoreSettings(redis=server.url, shards=8), tmp_path, tmp_path)
+    wait_until_ready(hot.reads, 10)
+    consumer = hot.consumer(PUSH, "push-1")
+    assert consumer.open() == 8
+    assert (consumer.group, consumer.read(1)) == (PUSH, [])
+    hot.close()
