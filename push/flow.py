@@ -1,0 +1,112 @@
+"""How fast pushes leave, after which pauses, and which device tokens are really dead."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import gevent
+
+from mesh.loop import now
+from push.model import Outcome, Verdict
+
+LONGEST_PAUSE = 3600.0
+DAY = 86_400.0
+OPEN_AFTER = 10
+"""Failures in a row after which a vendor is left alone for a while."""
+FIRST_REST, LONGEST_REST = 1.0, 60.0
+CONFIG_REST = 60.0
+"""How long nothing is sent after the vendor said that our key or app is wrong."""
+FEW_DEAD = 3
+"""Tokens that may be taken for dead while nothing at all is accepted."""
+MAX_DOUBTED = 10_000
+
+FAILED = frozenset((Outcome.SERVER, Outcome.LOST, Outcome.UNREACHABLE, Outcome.UNKNOWN))
+RETRIED = FAILED | {Outcome.THROTTLED, Outcome.CONFIG, Outcome.QUOTA}
+
+
+class Throttle:
+    """So many calls per second, evenly, and a tenth of a second of them at once."""
+
+    def __init__(self, per_second: float) -> None:
+        self._step = 1 / per_second
+        self._at = 0.0  # when the next call may begin
+        self._least = 0.0  # nothing before
+
+    def wait(self) -> None:
+        """Block until the next call may begin."""
+        time = now()
+        begin = max(self._at, time - 0.1, self._least)
+        self._at = begin + self._step
+        if begin > time:
+            gevent.sleep(begin - time)
+
+    def pause(self, seconds: float) -> None:
+        """Begin nothing for so long."""
+        self._least = max(self._least, now() + seconds)
+
+
+class Breaker:
+    """Leaves a vendor alone that fails again and again: one call tries whether it works again."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._rest = FIRST_REST
+        self._until = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long it is still left alone."""
+        return max(0.0, self._until - now())
+
+    def note(self, verdicts: Sequence[Verdict]) -> None:
+        """What became of a call."""
+        if any(v.outcome is Outcome.CONFIG for v in verdicts):
+            self._until = now() + CONFIG_REST
+        elif all(v.outcome in FAILED for v in verdicts):
+            self._failures += 1
+            if self._failures >= OPEN_AFTER and now() >= self._until:
+                self._until = now() + self._rest
+                self._rest = min(LONGEST_REST, 2 * self._rest)
+        else:
+            self._failures, self._rest, self._until = 0, FIRST_REST, 0.0
+
+
+def pause_before_retry(verdict: Verdict, tries: int, server_pause: float) -> float | None:
+    """Seconds until a push is tried again after its try number `tries` (from 1); None when it never is."""
+    if verdict.outcome not in RETRIED:
+        return None
+    if verdict.outcome is Outcome.UNKNOWN and tries >= 3:
+        return None
+    if verdict.outcome is Outcome.QUOTA:
+        return DAY - (now() % 1)  # past any time to live of a chat: it ends there
+    if verdict.retry_after > 0:
+        return min(LONGEST_PAUSE, verdict.retry_after) * random.uniform(1.0, 1.2)
+    first = {Outcome.SERVER: server_pause, Outcome.THROTTLED: 10.0, Outcome.CONFIG: CONFIG_REST}.get(verdict.outcome, 1.0)
+    return min(max(LONGEST_PAUSE, first), first * 2.0 ** (tries - 1)) * random.uniform(0.8, 1.2)
+
+
+class DeadTokens:
+    """Believes that tokens are dead only when others are alive: a wrong package or key makes every token look dead."""
+
+    def __init__(self) -> None:
+        self._doubted: list[object] = []
+        self._believed = 0  # since the last success
+
+    @property
+    def doubted(self) -> int:
+        return len(self._doubted)
+
+    def note(self, accepted: int, dead: Sequence[object]) -> list[object]:
+        """What became of a call; returns which tokens are to be unregistered now."""
+        if accepted:
+            believed, self._doubted, self._believed = [*self._doubted, *dead], [], 0
+            return believed
+        believed = []
+        for token in dead:
+            if self._believed < FEW_DEAD:
+                self._believed += 1
+                believed.append(token)
+            elif len(self._doubted) < MAX_DOUBTED:
+                self._doubted.append(token)
+        return believed
