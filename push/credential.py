@@ -1,4 +1,4 @@
-"""A token with which we prove to a vendor who we are: fetched by one greenlet while the others wait, before it expires."""
+"""A token with which we prove to a vendor who we are: renewed before it expires, by one greenlet while others wait."""
 
 from __future__ import annotations
 

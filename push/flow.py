@@ -82,7 +82,9 @@ def pause_before_retry(verdict: Verdict, tries: int, server_pause: float) -> flo
         return DAY - (now() % 1)  # past any time to live of a chat: it ends there
     if verdict.retry_after > 0:
         return min(LONGEST_PAUSE, verdict.retry_after) * random.uniform(1.0, 1.2)
-    first = {Outcome.SERVER: server_pause, Outcome.THROTTLED: 10.0, Outcome.CONFIG: CONFIG_REST}.get(verdict.outcome, 1.0)
+    first = {Outcome.SERVER: server_pause, Outcome.THROTTLED: 10.0, Outcome.CONFIG: CONFIG_REST}.get(
+        verdict.outcome, 1.0
+    )
     return min(max(LONGEST_PAUSE, first), first * 2.0 ** (tries - 1)) * random.uniform(0.8, 1.2)
 
 

@@ -1,8 +1,8 @@
 """An HTTP/2 client for many small requests on few connections, as APNs wants it: on h2, for gevent.
 
-One greenlet reads and one writes each connection, so a slow answer holds up nothing else. Requests wait for a free stream
-and for both flow-control windows; each has a deadline, after which its stream is reset. After GOAWAY no new streams are
-opened; those that the server did not process are `REFUSED` (safe to send again), the others are still waited for.
+One greenlet reads and one writes each connection, so a slow answer holds up nothing else. Requests wait for a free
+stream and for both flow-control windows; each has a deadline, after which its stream is reset. After GOAWAY no new
+streams are opened; those that the server did not process are `Refused` (safe to send again), the others are waited for.
 """
 
 from __future__ import annotations
@@ -110,6 +110,11 @@ class Connection:
     def load(self) -> int:
         return len(self._streams)
 
+    @property
+    def pinged(self) -> bool:
+        """Whether the answer to a ping is still to come."""
+        return self._pinged > 0
+
     def request(self, headers: Headers, body: bytes, seconds: float) -> Reply:
         """One request, in a greenlet. Raises `VendorError`: LOST, or `Refused` when it was not processed."""
         deadline = now() + seconds
@@ -192,7 +197,7 @@ class Connection:
     def _came(self, event: Any) -> None:
         if isinstance(event, ResponseReceived):
             if (stream := self._streams.get(event.stream_id)) is not None:
-                stream.headers = dict(event.headers)
+                stream.headers = {str(k): str(v) for k, v in event.headers}
                 stream.status = int(stream.headers.get(":status", 0))
         elif isinstance(event, StreamEnded):
             if (stream := self._streams.pop(event.stream_id, None)) is not None:
@@ -297,6 +302,16 @@ class Http2:
                 self._failed[at] = now() + RECONNECT_SECONDS
                 raise VendorError(Outcome.UNREACHABLE, type(error).__name__) from None
             return made
+
+    @property
+    def connected(self) -> int:
+        """Connections that are open."""
+        return sum(held is not None and held.open for held in self._slots)
+
+    @property
+    def pings(self) -> int:
+        """Connections whose answer to a ping is still to come."""
+        return sum(held is not None and held.open and held.pinged for held in self._slots)
 
     def look(self) -> None:
         """Once in a while: ping what is idle."""

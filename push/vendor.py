@@ -1,10 +1,10 @@
 """The base of all vendors. One more vendor is one more file in `vendors/`:
 
-    class Acme(HttpVendor):
-        name = "acme"                                    # service type of registrations, table [push.app.NAME.acme]
-        Settings = AcmeSettings                          # its keys
-        def build(self, pushes, credential): ...         # the request
-        def judge(self, pushes, reply): ...              # what the answer means, one verdict for each push
+class Acme(HttpVendor):
+    name = "acme"                                    # service type of registrations, table [push.app.NAME.acme]
+    Settings = AcmeSettings                          # its keys
+    def build(self, pushes, credential): ...         # the request
+    def judge(self, pushes, reply): ...              # what the answer means, one verdict for each push
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class VendorSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.url:
             parts = urlsplit(self.url)
             loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")
-            if not parts.hostname or parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+            if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and loopback)):
                 yield "url", f"expected https://host[:port], got {self.url!r}"
         if not 0 <= self.per_second <= 1_000_000:
             yield "per_second", "must be from 0 to 1000000"
@@ -102,9 +102,8 @@ class Vendor:
         and the call made once more."""
         try:
             verdicts, used = self._attempt(pushes)
-            if not any(v.outcome is Outcome.AUTH for v in verdicts):
-                return verdicts
-            if self.credential is not None and self.credential.reject(used):
+            expired = self.credential is not None and any(v.outcome is Outcome.AUTH for v in verdicts)
+            if expired and self.credential.reject(used):  # type: ignore[union-attr]
                 verdicts, _ = self._attempt(pushes)
         except VendorError as error:
             verdicts = [error.verdict] * len(pushes)

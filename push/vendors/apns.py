@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import jwt
@@ -34,8 +34,8 @@ REASONS = code_table({
     Outcome.CONFIG: "InvalidProviderToken MissingProviderToken Forbidden BadCertificate BadCertificateEnvironment "
                     "BadTopic MissingTopic TopicDisallowed InvalidPushType",
     Outcome.THROTTLED: "TooManyRequests TooManyProviderTokenUpdates",
-    Outcome.BAD: "PayloadTooLarge PayloadEmpty BadCollapseId BadExpirationDate BadMessageId BadPriority DuplicateHeaders "
-                 "MissingDeviceToken BadPath MethodNotAllowed",
+    Outcome.BAD: "PayloadTooLarge PayloadEmpty BadCollapseId BadExpirationDate BadMessageId BadPriority "
+                 "DuplicateHeaders MissingDeviceToken BadPath MethodNotAllowed",
     Outcome.SERVER: "InternalServerError ServiceUnavailable Shutdown IdleTimeout",
 })  # fmt: skip
 
@@ -75,12 +75,13 @@ class Apns(Vendor):
     url = PRODUCTION
     per_second = 5000.0
     server_pause = 900.0  # Apple asks for 15 minutes after a 5xx
+    token_least: ClassVar[float] = TOKEN_LEAST
 
     def __init__(self, app: App, settings: ApnsSettings, secret: Callable[[str], str]) -> None:
         super().__init__(app, settings, secret)
         self._key = secret(settings.key)
         parts = urlsplit(settings.url or (SANDBOX if settings.sandbox else PRODUCTION))
-        self._http = Http2(
+        self.http = Http2(
             parts.hostname or "", parts.port or 443, ca_file=settings.ca_file, connections=CONNECTIONS,
             seconds=settings.timeout,
         )  # fmt: skip
@@ -90,8 +91,8 @@ class Apns(Vendor):
             self._sign()
         except Exception as error:
             raise ValueError(f"key: not a signing key ({type(error).__name__})") from None
-        self.credential = Credential(self._sign, early=0, least_age=TOKEN_LEAST)
-        self._looking = Every(LOOK_SECONDS, self._http.look)
+        self.credential = Credential(self._sign, early=0, least_age=self.token_least)
+        self._looking = Every(LOOK_SECONDS, self.http.look)
 
     def _sign(self) -> tuple[str, float]:
         claims = {"iss": self.settings.team_id, "iat": int(time.time())}
@@ -111,8 +112,9 @@ class Apns(Vendor):
 
     def _body(self, n: Notification, room: int = BODY_BYTES) -> bytes:
         aps: dict[str, Any] = {
-            "alert": {"title": clip_bytes(n.title, TITLE_BYTES), "body": clip_bytes(n.body, room)}, "mutable-content": 1,
-        }  # fmt: skip
+            "alert": {"title": clip_bytes(n.title, TITLE_BYTES), "body": clip_bytes(n.body, room)},
+            "mutable-content": 1,
+        }
         if n.badge >= 0:
             aps["badge"] = n.badge
         if n.collapse:
@@ -128,8 +130,23 @@ class Apns(Vendor):
 
     def attempt(self, pushes: Sequence[Push], credential: str) -> list[Verdict]:
         (push,) = pushes
-        reply = self._http.post(self._headers(push, credential), self._body(push.notification))
-        return [_judged(reply)]
+        reply = self.http.post(self._headers(push, credential), self._body(push.notification))
+        return [self.judged(reply)]
+
+    @staticmethod
+    def judged(reply: Reply) -> Verdict:
+        """What an answer means."""
+        if reply.status == 200:
+            return Verdict(Outcome.ACCEPTED, id=reply.headers.get("apns-id", ""))
+        found = reply.json()
+        reason = str(found.get("reason", ""))
+        outcome = REASONS.get(reason)
+        if outcome is None:
+            by_status = {410: Outcome.DEAD, 413: Outcome.BAD, 429: Outcome.THROTTLED}
+            outcome = by_status.get(reply.status, Outcome.SERVER if reply.status >= 500 else Outcome.UNKNOWN)
+        stamp = found.get("timestamp", 0)
+        since = stamp if reply.status == 410 and isinstance(stamp, int) else 0
+        return Verdict(outcome, reason or f"http {reply.status}", reply.retry_after, since=since)
 
     def preview(self, push: Push) -> Request:
         headers = dict(self._headers(push, "CREDENTIAL"))
@@ -137,21 +154,7 @@ class Apns(Vendor):
 
     def close(self) -> None:
         self._looking.stop()
-        self._http.close()
-
-
-def _judged(reply: Reply) -> Verdict:
-    if reply.status == 200:
-        return Verdict(Outcome.ACCEPTED, id=reply.headers.get("apns-id", ""))
-    found = reply.json()
-    reason = str(found.get("reason", ""))
-    outcome = REASONS.get(reason)
-    if outcome is None:
-        by_status = {410: Outcome.DEAD, 413: Outcome.BAD, 429: Outcome.THROTTLED}
-        outcome = by_status.get(reply.status, Outcome.SERVER if reply.status >= 500 else Outcome.UNKNOWN)
-    stamp = found.get("timestamp", 0)
-    since = stamp if reply.status == 410 and isinstance(stamp, int) else 0
-    return Verdict(outcome, reason or f"http {reply.status}", reply.retry_after, since=since)
+        self.http.close()
 
 
 def apns_id(n: Notification) -> str:

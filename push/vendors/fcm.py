@@ -95,7 +95,9 @@ class Fcm(HttpVendor):
         text = {"title": clip_bytes(n.title, 400), "body": clip_bytes(n.body, TEXT_BYTES)}
         message = {"token": token, "notification": text, "data": _data(n.collapse, n.url, n.extra), "android": android}
         headers = {"authorization": f"Bearer {credential}", "content-type": "application/json"}
-        return Request(f"/v1/projects/{self._project}/messages:send", headers, msgspec.json.encode({"message": message}))
+        return Request(
+            f"/v1/projects/{self._project}/messages:send", headers, msgspec.json.encode({"message": message})
+        )
 
     def judge(self, pushes: Sequence[Push], reply: Reply) -> list[Verdict]:
         if reply.status == 200:

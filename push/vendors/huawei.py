@@ -106,7 +106,9 @@ class Huawei(HttpVendor):
         account = self._account
         claims = {"iss": account["sub_account"], "aud": TOKEN_URL, "iat": issued, "exp": issued + 3600}
         try:
-            return jwt.encode(claims, account["private_key"], algorithm="PS256", headers={"kid": account["key_id"]}), 3600.0
+            return jwt.encode(
+                claims, account["private_key"], algorithm="PS256", headers={"kid": account["key_id"]}
+            ), 3600.0
         except Exception as error:
             raise VendorError(Outcome.CONFIG, f"service account key: {type(error).__name__}") from None
 
@@ -152,7 +154,9 @@ class Huawei(HttpVendor):
 
     def _v3(self, pushes: Sequence[Push]) -> dict[str, Any]:
         n, settings = pushes[0].notification, self.settings
-        click: dict[str, Any] = {"actionType": 1, "action": settings.click_action} if settings.click_action else {"actionType": 0}
+        click: dict[str, Any] = (
+            {"actionType": 1, "action": settings.click_action} if settings.click_action else {"actionType": 0}
+        )
         click["data"] = {"session": n.collapse, "url": n.url, "extra": n.extra}
         shown: dict[str, Any] = {
             "title": clip_bytes(n.title, 400), "body": clip_bytes(n.body, TEXT_BYTES), "clickAction": click,

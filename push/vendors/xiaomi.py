@@ -66,7 +66,7 @@ class Xiaomi(HttpVendor):
 
     def shared(self, push: Push) -> Hashable:
         n = push.notification
-        return n.title, n.body, n.url, n.extra, n.collapse, int(n.expires), n.alert
+        return n.title, n.body, n.url, n.extra, n.collapse, n.expires, n.alert
 
     def build(self, pushes: Sequence[Push], credential: str) -> Request:
         n, settings = pushes[0].notification, self.settings
@@ -77,7 +77,8 @@ class Xiaomi(HttpVendor):
             "notify_id": str(number_of(n.collapse or n.id)), "notify_type": "-1" if n.alert else "4",
             "time_to_live": str(1000 * seconds_left(pushes[0], time.time(), 1, MAX_TTL)),
             "extra.notify_foreground": "0",
-            "extra.jobkey": key_of(n.id if len(pushes) == 1 else f"{n.collapse} {n.title} {n.body} {n.expires}", 20),
+            # The same for each try, with whichever other devices it is made: so not the id.
+            "extra.jobkey": key_of(f"{n.collapse} {n.title} {n.body} {n.expires}", 20),
         }  # fmt: skip
         if n.url:
             form |= {"extra.notify_effect": "2", "extra.intent_uri": n.url[:EXTRA]}
@@ -86,11 +87,13 @@ class Xiaomi(HttpVendor):
         if settings.channel_id:
             form["extra.channel_id"] = settings.channel_id
         if settings.template_id:
-            form |= {"extra.template_id": settings.template_id, "extra.template_param": self._parameters(n.title, n.body)}
+            form |= {
+                "extra.template_id": settings.template_id,
+                "extra.template_param": self._parameters(n.title, n.body),
+            }
         headers = {
-            "authorization": f"key={self._secret if credential != 'CREDENTIAL' else credential}",
-            "content-type": "application/x-www-form-urlencoded",
-        }
+            "authorization": f"key={credential or self._secret}", "content-type": "application/x-www-form-urlencoded",
+        }  # fmt: skip
         return Request("/v3/message/regid", headers, urlencode(form).encode())
 
     def _parameters(self, title: str, body: str) -> str:

@@ -12,13 +12,14 @@ MAY_IMPORT = {
     "packs": set(),
     "mesh": set(),
     "store": {"mesh"},
-    "nodes": {"mesh", "packs", "store"},
+    "push": {"mesh"},
+    "nodes": {"mesh", "packs", "store", "push"},
     "client": {"packs"},
     "cli": {"mesh", "packs", "client"},
 }
 """Package -> packages of ours that it may import."""
-STORE_MAY_USE = {"mesh.loop", "mesh.errors", "mesh.daemon"}
-"""Of the mesh, the store uses the engine only."""
+MESH_FOR = {"store": {"mesh.loop", "mesh.errors", "mesh.daemon"}, "push": {"mesh.loop"}}
+"""Of the mesh, these use the engine only."""
 OURS = set(MAY_IMPORT)
 MAX_LINES = 500
 MAX_FUNCTION_LINES = 60
@@ -48,12 +49,13 @@ def test_packages_import_only_what_lies_below_them(package: str) -> None:
                 assert top in MAY_IMPORT[package], f"{path.relative_to(ROOT)} imports {name}"
 
 
-def test_the_store_uses_only_the_engine_of_the_mesh() -> None:
-    for path in sources("store"):
+@pytest.mark.parametrize("package", MESH_FOR)
+def test_the_store_and_push_use_only_the_engine_of_the_mesh(package: str) -> None:
+    for path in sources(package):
         for name in imports(path):
             if name.startswith("mesh."):
                 module = ".".join(name.split(".")[:2])
-                assert module in STORE_MAY_USE, f"{path.name} imports {name}"
+                assert module in MESH_FOR[package], f"{path.name} imports {name}"
 
 
 def test_only_link_imports_zmq() -> None:
