@@ -174,9 +174,7 @@ def test_secrets_are_named_not_given(tmp_path, monkeypatch: pytest.MonkeyPatch) 
         assert "s3cret" not in str(error.value)
 
 
-def test_a_signature_covers_raw_values_in_order() -> None:
-    # Computed with md5sum over "appId=1messageJson={}pushIds=a,bsecret".
-    assert sign_of({"pushIds": "a,b", "appId": "1", "messageJson": "{}"}, "secret") == MEIZU_SIGN
-
-
-MEIZU_SIGN = "4eacd41eed37ce7c9dd2b1a9dc770ec5"
+def test_meizus_own_example_of_a_signature() -> None:
+    message = '{"title":"title","content":"content","pushTimeInfo":{"offLine":1,"validTime":24}}'
+    form = {"pushIds": "RA50c6348036344485d01776773577c64740465480a6b", "appId": "10000", "messageJson": message}
+    assert sign_of(form, "APP_SECRET") == "ac076ff25d9900015a681cb5172aa53b"
