@@ -177,4 +177,4 @@ def test_secrets_are_named_not_given(tmp_path, monkeypatch: pytest.MonkeyPatch) 
 def test_meizus_own_example_of_a_signature() -> None:
     message = '{"title":"title","content":"content","pushTimeInfo":{"offLine":1,"validTime":24}}'
     form = {"pushIds": "RA50c6348036344485d01776773577c64740465480a6b", "appId": "10000", "messageJson": message}
-    assert sign_of(form, "APP_SECRET") == "ac076ff25d9900015a681cb5172aa53b"
+    assert sign_of(form, "<APP_SECRET>") == "ac076ff25d9900015a681cb5172aa53b"
