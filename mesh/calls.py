@@ -9,7 +9,9 @@ completion. Deadlines are swept from buckets of `BUCKET` seconds, not by a timer
 - A method with a *lane* (arguments whose equal values form one lane) keeps its calls in order: a lane is pinned to one
   instance as long as any of its calls is unanswered. When that instance is lost, all of them are sent to the next
   owner, oldest first, marked `again`, before any newer one. If one of them fails, those behind it in the lane fail
-  with it, so that nothing overtakes a call whose fate the client does not know. Handlers of lanes must be idempotent.
+  with it, so that nothing overtakes a call whose fate the client does not know; what is started later belongs to a new
+  *run* of the lane, by which a server tells it from what was on its way (`mesh.fences`). Handlers of lanes must be
+  idempotent.
 """
 
 from __future__ import annotations
@@ -63,10 +65,11 @@ class Pending:
 class Lane:
     """Unanswered calls that must keep their order, oldest first."""
 
-    __slots__ = ("calls", "instance", "key")
+    __slots__ = ("calls", "instance", "key", "run")
 
-    def __init__(self, key: tuple[Any, ...]) -> None:
+    def __init__(self, key: tuple[Any, ...], run: int) -> None:
         self.key = key
+        self.run = run  # at most the id of its first call, above the id of the last call that failed
         self.instance: Instance | None = None
         self.calls: dict[int, Pending] = {}
 
@@ -177,7 +180,7 @@ class Calls:
         key = (method, method.lane_of(call.args))
         lane = service.lanes.get(key)
         if lane is None:
-            lane = service.lanes[key] = Lane(key)
+            lane = service.lanes[key] = Lane(key, call.id)
             self._pin(service, lane, call, time)
         call.lane = lane
         lane.calls[call.id] = call
@@ -277,6 +280,7 @@ class Calls:
         if lane is not None:
             if isinstance(error, CallError):
                 behind = [c for c in lane.calls.values() if c.id > call.id]
+                lane.run = self._next_id + 1
             self._leave_lane(call)
         self.stats.counts["calls.failed." + type(error).__name__] += 1
         call.done(None, error)

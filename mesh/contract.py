@@ -40,7 +40,7 @@ class CallOptions(NamedTuple):
     timeout: float  # seconds, the most that a caller waits
     idempotent: bool  # may run twice without harm, so the mesh may try again
     key: str | None  # argument to choose the instance by; None = least loaded
-    lane: tuple[str, ...]  # arguments whose equal values keep calls in order (see mesh/lanes.py)
+    lane: tuple[str, ...]  # arguments whose equal values keep calls in order (see mesh/calls.py)
     oneway: bool  # a cast: no answer
 
 

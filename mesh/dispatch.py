@@ -2,7 +2,8 @@
 
 Two kinds of handlers. *Plain* methods run in a pooled greenlet of their node and may block. *Batch* methods get all
 calls of their type that arrived in this loop turn as a list, run on the hub, must not block, and answer each call by
-`reply` or `fail`, now or later; they get at most `BATCH_ITEMS` or `BATCH_SECONDS` per turn. One bad item fails alone.
+`reply` or `fail`, now or later; they get at most `BATCH_ITEMS` or `BATCH_SECONDS` per turn. One bad item fails alone,
+except in a lane: there what was sent behind it fails with it (`mesh.fences`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mesh.contract import Method
-from mesh.errors import AppError, BadCall, CallError, MeshError, Overloaded, RemoteError
+from mesh.errors import AppError, BadCall, CallError, MeshError, Overloaded, RemoteError, Timeout
+from mesh.fences import Fences
 from mesh.log import Log
 from mesh.loop import Done, Tick, Workers, now, post, wait_for
 from mesh.stats import Stats
@@ -36,13 +38,16 @@ Send = Callable[[bytes, bytes], None]
 class Incoming:
     """One call to answer. `again`: its first answer was lost with the instance that ran it, so it may have run."""
 
-    __slots__ = ("_answer", "_id", "again", "args", "deadline", "method")
+    __slots__ = ("_answer", "_id", "again", "args", "deadline", "handler", "run")
 
-    def __init__(self, method: Method, args: tuple[Any, ...], deadline: float, again: bool, call_id: int) -> None:
-        self.method = method
+    def __init__(
+        self, handler: Handler, args: tuple[Any, ...], deadline: float, again: bool, call_id: int, run: int
+    ) -> None:
+        self.handler = handler
         self.args = args
         self.deadline = deadline
         self.again = again
+        self.run = run  # of its lane; 0 outside lanes
         self._id = call_id
         self._answer: Any = None
 
@@ -59,7 +64,27 @@ class Incoming:
         raise NotImplementedError
 
     def fail(self, error: Exception) -> None:
-        """Answer with an error. On the hub."""
+        """Answer with an error. On the hub. In a lane, anything but an `AppError` fails those behind it, too."""
+        if self.run and not isinstance(error, AppError):
+            self.fence()
+        self._fail(error)
+
+    def fence(self) -> None:
+        """Nothing of this lane that its caller sent before it knew of a failure is run any more."""
+        self.handler.fences.close(self.lane, self.run)
+
+    @property
+    def lane(self) -> Any:
+        """The caller and what the contract names."""
+        lane_of = self.handler.method.lane_of
+        assert lane_of is not None
+        return self._caller, lane_of(self.args)
+
+    @property
+    def _caller(self) -> bytes:
+        return b""
+
+    def _fail(self, error: Exception) -> None:
         raise NotImplementedError
 
 
@@ -69,19 +94,24 @@ class RemoteIncoming(Incoming):
     __slots__ = ("_peer",)
 
     def __init__(
-        self, method: Method, args: tuple[Any, ...], deadline: float, again: bool, call_id: int, send: Send, peer: bytes
-    ) -> None:
-        super().__init__(method, args, deadline, again, call_id)
+        self, handler: Handler, args: tuple[Any, ...], deadline: float, again: bool, call_id: int, run: int,
+        send: Send, peer: bytes,
+    ) -> None:  # fmt: skip
+        super().__init__(handler, args, deadline, again, call_id, run)
         self._answer = send
         self._peer = peer
 
+    @property
+    def _caller(self) -> bytes:
+        return self._peer
+
     def reply(self, result: Any) -> None:
         if self._answer is not None:
-            encoded = encode((RESULT, self._id, self.method.encode(result)))
+            encoded = encode((RESULT, self._id, self.handler.method.encode(result)))
             send, self._answer = self._answer, None
             send(self._peer, encoded)
 
-    def fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         send, self._answer = self._answer, None
         if send is not None:
             send(self._peer, encode_error(self._id, error))
@@ -92,8 +122,8 @@ class LocalIncoming(Incoming):
 
     __slots__ = ()
 
-    def __init__(self, call: Pending, again: bool, calls: Calls) -> None:
-        super().__init__(call.method, call.args, call.deadline, again, call.id)
+    def __init__(self, handler: Handler, call: Pending, again: bool, calls: Calls) -> None:
+        super().__init__(handler, call.args, call.deadline, again, call.id, call.lane.run if call.lane else 0)
         self._answer = calls
 
     def reply(self, result: Any) -> None:
@@ -101,7 +131,7 @@ class LocalIncoming(Incoming):
         if calls is not None:
             calls.resolve(self._id, result, encoded=False)
 
-    def fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         calls, self._answer = self._answer, None
         if calls is not None:
             calls.reject(self._id, *error_fields(error))
@@ -112,8 +142,8 @@ class _WaitedFor(Incoming):
 
     __slots__ = ()
 
-    def __init__(self, method: Method, args: tuple[Any, ...], done: Done) -> None:
-        super().__init__(method, args, math.inf, False, 0)
+    def __init__(self, handler: Handler, args: tuple[Any, ...], done: Done) -> None:
+        super().__init__(handler, args, math.inf, False, 0, 0)
         self._answer = done
 
     def reply(self, result: Any) -> None:
@@ -121,7 +151,7 @@ class _WaitedFor(Incoming):
         if done is not None:
             post(done, result, None)
 
-    def fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         done, self._answer = self._answer, None
         if done is not None:
             post(done, None, error)
@@ -143,7 +173,7 @@ def encode_error(call_id: int, error: Exception) -> bytes:
 class Handler:
     """A method of a contract, as this process serves it."""
 
-    __slots__ = ("batch", "function", "method", "name", "queue", "stats", "tick", "workers")
+    __slots__ = ("batch", "fences", "function", "method", "name", "queue", "stats", "tick", "workers")
 
     def __init__(
         self, name: str, method: Method, function: Callable[..., Any], batch: bool, workers: Workers, stats: Stats
@@ -155,6 +185,7 @@ class Handler:
         self.workers = workers
         self.stats = stats
         self.queue: deque[Incoming] = deque()
+        self.fences = Fences()
         self.tick: Tick | None = None
 
 
@@ -171,6 +202,8 @@ class Dispatcher:
     def add(
         self, service: str, method: Method, function: Callable[..., Any], batch: bool, workers: Workers, stats: Stats
     ) -> None:
+        if method.lane_of is not None and not batch:
+            raise TypeError(f"{service}.{method.name} keeps order in lanes: its handler must be a batch handler")
         handler = Handler(f"{service}.{method.name}", method, function, batch, workers, stats)
         if batch:
             handler.tick = Tick(lambda: self._run_batch(handler))
@@ -186,7 +219,7 @@ class Dispatcher:
 
     def remote_request(self, item: tuple[Any, ...], send: Send, peer: bytes) -> None:
         """Run REQUEST `item`; its answer goes to `send(peer, ...)`."""
-        _, call_id, name, left_ms, again, encoded = item
+        _, call_id, name, left_ms, again, run, encoded = item
         handler = self.handlers.get(name)
         if handler is None:
             send(peer, encode_error(call_id, BadCall(f"no method {name}")))
@@ -197,9 +230,7 @@ class Dispatcher:
             send(peer, encode_error(call_id, BadCall(f"{name}: {error}")))
             return
         deadline = now() + left_ms / 1000.0
-        self._accept(
-            handler, RemoteIncoming(handler.method, args, deadline, bool(again), call_id, send, peer)
-        )
+        self._accept(handler, RemoteIncoming(handler, args, deadline, bool(again), call_id, run, send, peer))
 
     def remote_cast(self, item: tuple[Any, ...]) -> None:
         """Run CAST `item`."""
@@ -222,11 +253,11 @@ class Dispatcher:
 
     def request(self, call: Pending, again: bool) -> None:
         handler = self.handlers[f"{call.service.name}.{call.method.name}"]
-        self._accept(handler, LocalIncoming(call, again, self._calls))
+        self._accept(handler, LocalIncoming(handler, call, again, self._calls))
 
     def run_queued(self, handler: Handler, args: tuple[Any, ...]) -> Any:
         """Call a batch handler, together with what else comes for it, and wait for its answer in this greenlet."""
-        return wait_for(lambda done: self._accept(handler, _WaitedFor(handler.method, args, done)))
+        return wait_for(lambda done: self._accept(handler, _WaitedFor(handler, args, done)))
 
     def cast(self, service: str, method: Method, args: tuple[Any, ...]) -> None:
         self._run_cast(self.handlers[f"{service}.{method.name}"], args)
@@ -247,6 +278,8 @@ class Dispatcher:
         if handler.batch:
             if len(handler.queue) >= BATCH_QUEUE:
                 handler.stats.counts[f"drops.{handler.method.name}.full"] += 1
+                if incoming.run:
+                    incoming.fence()  # now: there may be room for the next one
                 post(incoming.fail, Overloaded(f"{handler.name}: {BATCH_QUEUE} calls are waiting"))
                 return
             handler.queue.append(incoming)
@@ -289,14 +322,28 @@ class Dispatcher:
                 queue.clear()
             else:
                 batch = [queue.popleft() for _ in range(BATCH_ITEMS)]
-            live = [c for c in batch if c.deadline > started]
-            if len(live) != len(batch):
-                handler.stats.counts[f"drops.{handler.method.name}.expired"] += len(batch) - len(live)
-            self.run_batch(handler, live)
+            if handler.fences or any(c.deadline <= started for c in batch):
+                batch = self._live(handler, batch, started)
+            self.run_batch(handler, batch)
             if queue and now() - started > BATCH_SECONDS:
                 assert handler.tick is not None
                 handler.tick.arm_next_turn()
                 return
+
+    def _live(self, handler: Handler, batch: list[Incoming], time: float) -> list[Incoming]:
+        """What of a batch is to be run: neither expired nor behind a call of its lane that failed."""
+        live, counts, name = [], handler.stats.counts, handler.method.name
+        for incoming in batch:
+            if incoming.deadline <= time:
+                counts[f"drops.{name}.expired"] += 1
+                if incoming.run:
+                    incoming.fence()
+            elif incoming.run and handler.fences.holds(incoming.lane, incoming.run):
+                counts[f"drops.{name}.behind"] += 1
+                incoming.fail(Timeout(f"{handler.name}: a call before this one failed"))
+            else:
+                live.append(incoming)
+        return live
 
     def run_batch(self, handler: Handler, batch: Sequence[Incoming]) -> None:
         """Hand `batch` to its handler; if it raises, what it left unanswered fails with it."""

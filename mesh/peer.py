@@ -7,6 +7,7 @@ elsewhere. While it is down, HELLO is tried at each beat; nothing else is sent.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from mesh.balance import Instance
@@ -16,7 +17,7 @@ from mesh.errors import WireError
 from mesh.link import IDENTITY_PREFIX, Refused, Sockets
 from mesh.log import Log
 from mesh.loop import Tick, now
-from mesh.wire import CAST, ERROR, HELLO, PING_MESSAGE, PONG, REQUEST, RESULT, encode, join, split
+from mesh.wire import CAST, ERROR, HELLO, PING_ITEM, PONG, REQUEST, RESULT, encode, join, split
 
 FLUSH_FIRST, FLUSH_MOST = 32, 128
 """Calls of one turn that leave together before its end, so that the peer works while we go on: a quarter of those that
@@ -43,6 +44,7 @@ class Peer:
         self.instances: list[Instance] = []
         self.expected: dict[str, int] = {}  # fingerprints of the methods that are called here
         self._hello = next(join([hello]))[1]
+        self._number = 0  # of the last message since HELLO
         self._calls = calls
         self._log = log
         self._lost_after = lost_after
@@ -61,7 +63,8 @@ class Peer:
         method = call.method
         left_ms = int((call.deadline - now()) * 1000)
         name = f"{call.service.name}.{method.name}"
-        self._out.append(encode((REQUEST, call.id, name, left_ms, 1 if again else 0, method.encode(call.args))))
+        run = 0 if call.lane is None else call.lane.run
+        self._out.append(encode((REQUEST, call.id, name, left_ms, 1 if again else 0, run, method.encode(call.args))))
         self._ids.append(call.id)
         self._tick.arm()
         if len(self._out) >= self._flush_at:
@@ -85,8 +88,9 @@ class Peer:
         """Send what waits. False when the peer refused: then the rest still waits."""
         sent = 0
         try:
-            for count, message in join(self._out) if self._out else ():
+            for count, message in join(self._out, self._number + 1) if self._out else ():
                 self._dealer.send(message)
+                self._number += 1
                 sent += count
         except Refused:
             return False
@@ -94,12 +98,16 @@ class Peer:
             del self._out[:sent], self._ids[:sent]
         return True
 
-    def _try(self, message: bytes) -> None:
-        try:
-            self._dealer.send(message)
-        except Refused:
-            return
-        self._dealer.check()
+    def _say_hello(self) -> None:
+        self._number = 0
+        with contextlib.suppress(Refused):
+            self._dealer.send(self._hello)
+            self._dealer.check()
+
+    def _ping(self) -> None:
+        self._out.append(PING_ITEM)
+        self._ids.append(0)
+        self._tick.arm()
 
     # ---- liveness
 
@@ -107,7 +115,7 @@ class Peer:
         """Once per heartbeat."""
         time = now()
         if not self.up:
-            self._try(self._hello)
+            self._say_hello()
             return
         silent = time - self._heard
         if silent > self._lost_after:
@@ -118,11 +126,11 @@ class Peer:
             if instance.up == hushed:
                 instance.up = not hushed
                 self._calls.available(instance)
-        self._try(PING_MESSAGE)
+        self._ping()
 
     def _transport(self, connected: bool) -> None:
         if connected:
-            self._try(self._hello)
+            self._say_hello()
         elif self.up:
             self._down("disconnected")
 
@@ -202,4 +210,3 @@ class Peer:
 
     def close(self) -> None:
         self._dealer.close()
-

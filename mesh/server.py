@@ -16,7 +16,7 @@ from mesh.wire import CAST, HELLO, PING, PONG, REQUEST, encode, join, split
 
 
 class Server:
-    """Takes requests, casts, pings and hellos of peers. With CURVE, a peer must first say HELLO from its own host."""
+    """Takes requests, casts and pings of peers that have said HELLO; with CURVE, from their own host."""
 
     def __init__(
         self, sockets: Sockets, binds: list[str], dispatcher: Dispatcher, hello: Callable[[], bytes],
@@ -31,6 +31,7 @@ class Server:
         self._out: defaultdict[bytes, list[bytes]] = defaultdict(list)
         self._tick = Tick(self._flush)
         self.peers: dict[bytes, str] = {}  # routing identity -> process name
+        self._numbers: dict[bytes, int] = {}  # of the last message of each, since its HELLO
         self._router = sockets.router(binds, self._receive)
 
     def send(self, peer: bytes, item: bytes) -> None:
@@ -60,19 +61,25 @@ class Server:
 
     def _receive(self, peer: bytes, message: bytes, host: str) -> None:
         try:
-            for item in split(message):
-                self._handle(peer, item, host)
+            items = split(message)
+            number: Any = items[0]
+            if type(number) is not int:
+                for item in items:
+                    if item[0] == HELLO:
+                        self._greet(peer, item[1], host)
+            elif self._numbers.get(peer, 0) == number - 1 and peer in self.peers:
+                self._numbers[peer] = number
+                for i in range(1, len(items)):
+                    self._handle(peer, items[i])
+            else:  # what came before it is lost, or it is of a process that has not seen this one start
+                self._stats.counts["drops.link.out_of_order"] += 1
         except (WireError, IndexError, TypeError, ValueError) as error:
             self._stats.counts["drops.link.undecodable"] += 1
             self._log.limited("wire", 60, "bad message", peer=self.peers.get(peer, "unknown"), error=error)
 
-    def _handle(self, peer: bytes, item: Any, host: str) -> None:
+    def _handle(self, peer: bytes, item: Any) -> None:
         kind = item[0]
-        if kind == HELLO:
-            self._greet(peer, item[1], host)
-        elif host and peer not in self.peers:
-            self._stats.counts["drops.link.unknown_peer"] += 1
-        elif kind == REQUEST:
+        if kind == REQUEST:
             self._dispatcher.remote_request(item, self.send, peer)
         elif kind == PING:
             self.send(peer, encode((PONG, self._state())))
@@ -86,6 +93,8 @@ class Server:
             return
         self.peers = {i: p for i, p in self.peers.items() if p != process or i == peer}
         self.peers[peer] = process
+        self._numbers = {i: n for i, n in self._numbers.items() if i in self.peers}
+        self._numbers[peer] = 0
         self.send(peer, self._hello())
 
     def close(self) -> None:

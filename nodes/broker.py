@@ -39,7 +39,7 @@ from packs.codes import Code
 from packs.connection import CloseReason
 from packs.enums import SyncCommand
 from packs.errors import PayloadError
-from packs.flags import ACK, COMPRESS_MASK, CRYPTO_MASK, DUP
+from packs.flags import ACK, COMPRESS_MASK, CRYPTO_MASK
 from packs.pack import VERSION, Pack
 from packs.structs import CommonErrorCode, SyncDataReq
 from packs.structs_social import KickOut
@@ -48,8 +48,9 @@ from packs.table import KICKOUT, LOGIN, LOGOUT, MSG_GROUP_CHAT, MSG_SINGLE_CHAT,
 RESYNC_SECONDS = 5.0
 """Over how long the hint to resync is spread."""
 RESYNC_STEP = 0.1
-QUARANTINE_SECONDS = 1.0
-"""How long after a failed message of a session only resends (DUP) pass: what was in flight must not overtake it."""
+QUARANTINE_SECONDS = 5.0
+"""How long nothing else of its session passes after a failed message that does not come again: the client may have sent
+more before it reads the answer, and send again from the failed one on after it."""
 RETRY_AFTER_MS = 500
 SWEEP_SECONDS = 1.0
 CLOSE_AT_ONCE = 100
@@ -235,7 +236,7 @@ class BrokerNode(Node):
         request = Request(pack_type, pack.flags, pack.pack_id, payload)
         handle, ordered = owner
         if pack_type in ORDERED:
-            if client.quarantined is not None and self._is_quarantined(client, key, pack):
+            if client.quarantined and client.is_quarantined(key, pack.pack_id, now()):
                 self.refuse(client, pack, Code.REFUSED, "a message before this one failed", RETRY_AFTER_MS)
                 return
             client.unanswered += 1
@@ -257,7 +258,7 @@ class BrokerNode(Node):
             except PayloadError as error:
                 self.refuse(client, pack, error.code, error.desc)
                 return
-            client.quarantine(session, now() + QUARANTINE_SECONDS)
+            client.quarantine(session, pack.pack_id, now() + QUARANTINE_SECONDS)
         self.refuse(client, pack, Code.REFUSED, text, retry_after)
 
     def _own_request(self, client: Client, pack: Pack) -> None:
@@ -292,19 +293,8 @@ class BrokerNode(Node):
         self, client: Client, pack: Pack, session: str, payload: bytes | None, error: Exception | None
     ) -> None:
         if error is not None:
-            client.quarantine(session, now() + QUARANTINE_SECONDS)
+            client.quarantine(session, pack.pack_id, now() + QUARANTINE_SECONDS)
         self.answered(client, pack, payload, error)
-
-    def _is_quarantined(self, client: Client, session: str, pack: Pack) -> bool:
-        """Whether a message comes too early after a failed one of its session. A resend ends the wait."""
-        assert client.quarantined is not None
-        until = client.quarantined.get(session)
-        if until is None:
-            return False
-        if pack.flags & DUP or now() >= until:
-            client.release(session)
-            return False
-        return True
 
     def answered(self, client: Client, pack: Pack, payload: bytes | None, error: Exception | None) -> None:
         """A request that counts as unanswered has its answer, or an error that stands for none."""

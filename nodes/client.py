@@ -41,7 +41,7 @@ class Client(Stream):
         self.listener: Listener | None = None  # for who has the right to listen to sessions of others
         self.unanswered = 0
         self.goodbye: Pack | None = None  # a LOGOUT that waits for the answers to what was asked before it
-        self.quarantined: dict[str, float] | None = None  # session -> until when; see broker.QUARANTINE_SECONDS
+        self.quarantined: dict[str, tuple[str, float]] | None = None  # session -> its first failed message, until when
         self._since = streams.time  # connected, or the first byte of an unfinished frame
 
     @property
@@ -93,13 +93,19 @@ class Client(Stream):
             return CloseReason.FRAME_TIMEOUT
         return None
 
-    def quarantine(self, session: str, until: float) -> None:
+    def quarantine(self, session: str, pack_id: str, until: float) -> None:
+        """A message failed: until it comes again, or for some time, nothing else of its session passes."""
         if self.quarantined is None:
             self.quarantined = {}
-        self.quarantined[session] = until
+        first, _ = self.quarantined.get(session, (pack_id, until))
+        self.quarantined[session] = first, until
 
-    def release(self, session: str) -> None:
-        if self.quarantined is not None:
-            self.quarantined.pop(session, None)
-            if not self.quarantined:
-                self.quarantined = None
+    def is_quarantined(self, session: str, pack_id: str, time: float) -> bool:
+        """Whether a message comes too early after a failed one of its session. That one itself ends the wait."""
+        if self.quarantined is None or session not in self.quarantined:
+            return False
+        first, until = self.quarantined[session]
+        if pack_id != first and time < until:
+            return True
+        del self.quarantined[session]
+        return False

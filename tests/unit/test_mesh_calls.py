@@ -237,6 +237,25 @@ def test_what_waits_behind_a_failed_call_of_its_lane_fails_with_it() -> None:
     assert w.calls.unanswered == 2
 
 
+def test_what_is_started_after_a_failure_is_of_a_new_run_of_the_lane() -> None:
+    w = World(1)
+    for x in range(4):
+        w.start("send", "S", "conn", x)
+    first, failing, _, last = (c for c, _ in w.targets[0].requests)
+    assert first.lane is not None
+    run = first.lane.run
+    assert run <= first.id
+    w.calls.reject(failing.id, 0, "Timeout", "")
+    w.start("send", "S", "conn", 4)
+    later = w.targets[0].requests[-1][0]
+    assert later.lane is first.lane and last.id < first.lane.run <= later.id  # the first one still waits
+    w.answer(0, 0)
+    w.answer(0, 4)
+    w.start("send", "S", "conn", 5)
+    newest = w.targets[0].requests[-1][0]
+    assert newest.lane is not None and newest.lane.run > first.lane.run
+
+
 def test_a_refusal_by_the_handler_leaves_those_behind_it_alone() -> None:
     w = World(1)
     for x in range(3):

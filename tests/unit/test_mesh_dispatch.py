@@ -9,11 +9,11 @@ import gevent
 import msgpack
 import pytest
 
-from mesh import dispatch
+from mesh import dispatch, fences
 from mesh.calls import Calls
 from mesh.contract import call, cast, contract, methods_of
 from mesh.dispatch import Dispatcher, Incoming
-from mesh.errors import AppError, Overloaded, RemoteError
+from mesh.errors import AppError, Overloaded, RemoteError, Timeout
 from mesh.log import get_log
 from mesh.loop import Workers, current_deadline, now
 from mesh.stats import Stats
@@ -28,6 +28,9 @@ class Sample(Protocol):
 
     @call(timeout=1.0)
     def many(self, x: int) -> int: ...
+
+    @call(timeout=1.0, lane=("lane",))
+    def line(self, x: int, lane: str) -> int: ...
 
     @cast()
     def note(self, x: int) -> None: ...
@@ -51,6 +54,7 @@ class World:
         add = self.dispatcher.add
         add("svc", METHODS["plain"], lambda x: self.plain(x), False, workers, self.stats)
         add("svc", METHODS["many"], lambda calls: self.many(calls), True, workers, self.stats)
+        add("svc", METHODS["line"], lambda calls: self.many(calls), True, workers, self.stats)
         add("svc", METHODS["note"], self.notes.append, False, workers, self.stats)
 
     def _double(self, calls: Sequence[Incoming]) -> None:
@@ -63,8 +67,15 @@ class World:
         self.answers.append(msgpack.unpackb(item, use_list=False))
 
     def request(self, call_id: int, name: str, x: Any, left_ms: int = 1000) -> None:
-        encoded = msgpack.packb((x,))
-        self.dispatcher.remote_request((REQUEST, call_id, f"svc.{name}", left_ms, 0, encoded), self.send, b"p")
+        self._request(call_id, name, left_ms, 0, (x,))
+
+    def line(self, call_id: int, run: int, lane: str = "a", left_ms: int = 1000) -> None:
+        """A call in a lane; its argument is its id."""
+        self._request(call_id, "line", left_ms, run, (call_id, lane))
+
+    def _request(self, call_id: int, name: str, left_ms: int, run: int, args: Any) -> None:
+        item = (REQUEST, call_id, f"svc.{name}", left_ms, 0, run, msgpack.packb(args))
+        self.dispatcher.remote_request(item, self.send, b"p")
 
     def wait(self, count: int) -> None:
         wait_until(lambda: len(self.answers) >= count, f"{count} answers")
@@ -182,6 +193,74 @@ def test_expired_calls_are_dropped_unread() -> None:
     wait_until(lambda: w.stats.counts["drops.plain.expired"], "the plain one to be dropped")
     assert w.answers == [result(3, 6)] and w.batches == [[3]]
     assert w.stats.counts["drops.many.expired"] == 1
+
+
+def failed(answers: list[Any]) -> list[tuple[int, str]]:
+    return [(a[1], a[3]) for a in answers if a[0] == ERROR]
+
+
+def test_nothing_of_a_lane_overtakes_its_expired_call() -> None:
+    w = World()
+    w.line(1, run=1)
+    w.line(2, run=1, left_ms=-1)
+    w.line(3, run=1)
+    w.line(4, run=4, lane="b")
+    w.wait(3)
+    assert w.batches == [[1, 4]] and failed(w.answers) == [(3, "Timeout")]
+    w.line(5, run=1)  # it was on its way when the caller did not know yet
+    w.wait(4)
+    w.line(6, run=6)
+    w.line(7, run=6)
+    w.wait(6)
+    assert w.batches == [[1, 4], [], [6, 7]] and failed(w.answers) == [(3, "Timeout"), (5, "Timeout")]
+    assert w.stats.counts["drops.line.behind"] == 2
+
+
+@pytest.mark.parametrize(("error", "run"), [(Timeout("x"), [1]), (RemoteError("x"), [1]), (AppError(51), [1, 2, 3])])
+def test_nothing_of_a_lane_overtakes_a_call_that_failed_at_its_handler(error: Exception, run: list[int]) -> None:
+    w = World()
+    ran: list[int] = []
+
+    def work(calls: Sequence[Incoming]) -> None:
+        for c in calls:
+            ran.append(c.args[0])
+            c.fail(error) if c.args[0] == 1 else c.reply(0)
+
+    w.many = work
+    w.line(1, run=1)
+    w.wait(1)
+    w.line(2, run=1)
+    w.line(3, run=1)
+    w.wait(3)
+    assert ran == run
+
+
+def test_nothing_of_a_lane_overtakes_a_call_that_found_the_queue_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "BATCH_QUEUE", 2)
+    w = World()
+    for n in (1, 2, 3):
+        w.line(n, run=1)
+    w.wait(1)
+    w.line(4, run=1)
+    w.wait(4)
+    assert w.batches[0] in ([], [1, 2])
+    assert {n for n, _ in failed(w.answers)} >= {3, 4}
+
+
+def test_lanes_need_batch_handlers() -> None:
+    w = World()
+    with pytest.raises(TypeError, match="batch"):
+        w.dispatcher.add("svc", METHODS["line"], print, False, Workers("svc", 1, 1), w.stats)
+
+
+def test_failed_lanes_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fences, "LIMIT", 2)
+    found = fences.Fences()
+    for lane in ("a", "b", "c"):
+        found.close(lane, 5)
+    found.close("b", 3)  # late news of an older run
+    assert [found.holds(lane, 5) for lane in ("a", "b", "c")] == [False, True, True]
+    assert not found.holds("b", 6) and not found.holds("b", 5)
 
 
 def test_a_handler_runs_under_the_time_left() -> None:
