@@ -10,11 +10,13 @@ import pytest
 
 from store.redis import Redis, parse_url, wait_until_ready
 from store.scripts import ALL
+from tests import mariadb as mariadbs
 from tests import raw
 from tests.redis_server import Server
 from tests.system import LAYOUTS, System, running, topology_text
 
 _users = itertools.count(1)
+_databases = itertools.count(1)
 
 
 @pytest.fixture(scope="session", params=list(LAYOUTS))
@@ -80,3 +82,20 @@ def redis(server: Server) -> Iterator[Redis]:
     wait_until_ready(made, 10)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadbs.MariaDB]:
+    """A MariaDB server; tests make databases of their own in it."""
+    mariadbs.require()
+    with mariadbs.running(tmp_path_factory.mktemp("m")) as found:
+        yield found
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty archive may be made: the same tests run on each kind of database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/archive.db"
+    made: str = request.getfixturevalue("mariadb").make(f"t{next(_databases)}")
+    return made

@@ -1,0 +1,119 @@
+"""The tables' history, numbered: each migration is made once, in order, and never changed afterwards.
+
+Statements are the same for SQLite and MySQL but for the words in braces, which `WORDS` spells out. They can be
+repeated: MySQL commits each definition by itself, so a migration that was cut off is made again from its start.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import peewee
+
+from store.archive.database import MYSQL, SQLITE, kind_of
+from store.archive.models import Migration as Made
+from store.errors import StoreRefused
+
+LOCK_SECONDS = 60
+
+
+class Migration(NamedTuple):
+    """One step. `statements` have words of `WORDS` in braces; `sqlite` are for SQLite only: the `CREATE INDEX` of MySQL
+    cannot be repeated, so its indexes stand in the tables, for `{keys}`."""
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+    sqlite: tuple[str, ...] = ()
+
+
+WORDS = {
+    SQLITE: {
+        "session": "TEXT", "id": "TEXT", "blob": "BLOB", "text": "TEXT", "clustered": "WITHOUT ROWID", "table": "",
+        "keys": "",
+    },
+    MYSQL: {
+        "session": "VARCHAR(140) CHARACTER SET ascii COLLATE ascii_bin",
+        "id": "VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin",
+        "blob": "MEDIUMBLOB", "text": "MEDIUMTEXT",
+        "clustered": "ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        "table": "ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        "keys": ", KEY messages_known_by (known_by), KEY messages_seq (seq)",
+    },
+}  # fmt: skip
+"""What differs, by kind of database. A clustered table lies in the order of its primary key."""
+
+MIGRATIONS = (
+    Migration(1, "messages", (
+        "CREATE TABLE IF NOT EXISTS migrations (number INTEGER NOT NULL PRIMARY KEY, name {text} NOT NULL, "
+        "time BIGINT NOT NULL) {table}",
+        "CREATE TABLE IF NOT EXISTS dataset (id {id} NOT NULL PRIMARY KEY, shards INTEGER NOT NULL) {table}",
+        "CREATE TABLE IF NOT EXISTS messages (session {session} NOT NULL, seq BIGINT NOT NULL, prev BIGINT NOT NULL, "
+        "n BIGINT NOT NULL, type INTEGER NOT NULL, flags INTEGER NOT NULL, sender {id} NOT NULL, "
+        "pack_id {id} NOT NULL, known_by BIGINT NOT NULL, payload {blob} NOT NULL, state INTEGER NOT NULL, "
+        "revision INTEGER NOT NULL, changed BIGINT NOT NULL, content {text} NOT NULL, operator {id} NOT NULL, "
+        "PRIMARY KEY (session, seq){keys}) {clustered}",
+        "CREATE TABLE IF NOT EXISTS poison (tag {id} NOT NULL, entry {id} NOT NULL, time BIGINT NOT NULL, "
+        "error {text} NOT NULL, fields {blob} NOT NULL, PRIMARY KEY (tag, entry)) {table}",
+    ), (
+        "CREATE INDEX IF NOT EXISTS messages_known_by ON messages (known_by)",
+        "CREATE INDEX IF NOT EXISTS messages_seq ON messages (seq)",
+    )),
+)  # fmt: skip
+
+
+class Status(NamedTuple):
+    """A migration, and when it was made (ms), 0 when it was not."""
+
+    number: int
+    name: str
+    time: int
+
+
+def status(db: peewee.Database) -> list[Status]:
+    """All migrations that this version knows, and any later ones that were made."""
+    made = {}
+    if Made._meta.table_name in db.get_tables():
+        made = {row.number: row for row in Made.select().order_by(Made.number).execute(db)}
+    known = [Status(m.number, m.name, made[m.number].time if m.number in made else 0) for m in MIGRATIONS]
+    later = [Status(n, row.name, row.time) for n, row in made.items() if n > MIGRATIONS[-1].number]
+    return known + later
+
+
+def migrate(db: peewee.Database) -> list[Migration]:
+    """Make what is missing; returns it. Raises `StoreRefused` when the archive is of a later version."""
+    with _alone(db):
+        found = status(db)
+        if found[-1].number > MIGRATIONS[-1].number:
+            raise StoreRefused(f"the archive is of a later version: migration {found[-1].number} {found[-1].name}")
+        missing = [m for m, at in zip(MIGRATIONS, found, strict=True) if not at.time]
+        for migration in missing:
+            kind = kind_of(db)
+            for statement in (*migration.statements, *(migration.sqlite if kind == SQLITE else ())):
+                db.execute_sql(statement.format(**WORDS[kind]))
+            row = {"number": migration.number, "name": migration.name, "time": int(time.time() * 1000)}
+            Made.insert(row).execute(db)
+        return missing
+
+
+class _alone:
+    """Nobody else migrates meanwhile."""
+
+    def __init__(self, db: peewee.Database) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        if kind_of(self._db) == MYSQL:
+            (got,) = self._db.execute_sql("SELECT GET_LOCK('imesh migrations', %s)", (LOCK_SECONDS,)).fetchone()
+            if got != 1:
+                raise StoreRefused("somebody else migrates the archive")
+        else:
+            self._db.execute_sql("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind_of(self._db) == MYSQL:
+            self._db.execute_sql("COMMIT")
+            self._db.execute_sql("SELECT RELEASE_LOCK('imesh migrations')").fetchone()
+        else:
+            self._db.execute_sql("ROLLBACK" if kind else "COMMIT")

@@ -1,0 +1,90 @@
+"""What the tables of the archive hold. How they are made is in `migrations.py`; a test compares the two.
+
+Ids and packIds are ASCII and compared byte by byte, texts are UTF-8 (utf8mb4). Numbers are those of `store/entries.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peewee
+
+SESSION_LENGTH = 140
+"""Of the longest session id: two users of 64, a prefix and separators, rounded up."""
+ID_LENGTH = 64
+
+
+class AsciiField(peewee.CharField):
+    """An id."""
+
+
+class Model(peewee.Model):
+    """Base of the tables. They are bound to a database for each query, since a process has several."""
+
+
+class Message(Model):
+    """A stored message as it is now: the archive's copy of an entry (`store/entries.py`)."""
+
+    session = AsciiField(max_length=SESSION_LENGTH)
+    seq = peewee.BigIntegerField()
+    prev = peewee.BigIntegerField()
+    n = peewee.BigIntegerField()
+    type = peewee.IntegerField()
+    flags = peewee.IntegerField()
+    sender = AsciiField(max_length=ID_LENGTH)
+    pack_id = AsciiField(max_length=ID_LENGTH)
+    known_by = peewee.BigIntegerField()
+    """Day and digest of session, sender and packId (`messages.known_by`): repeats are found by it."""
+    payload = peewee.BlobField()
+    state = peewee.IntegerField()
+    revision = peewee.IntegerField()
+    changed = peewee.BigIntegerField()
+    content: Any = peewee.TextField()
+    operator = AsciiField(max_length=ID_LENGTH)
+    """Who changed it last, "" while it is as it was sent."""
+
+    class Meta:
+        table_name = "messages"
+        primary_key = peewee.CompositeKey("session", "seq")
+
+
+class Poison(Model):
+    """A row of the log that could not be written, set aside so that those behind it could."""
+
+    tag = AsciiField(max_length=ID_LENGTH)
+    entry = AsciiField(max_length=ID_LENGTH)
+    """Its id in the log of the shard `tag`."""
+    time = peewee.BigIntegerField()
+    """When it was set aside, ms."""
+    error: Any = peewee.TextField()
+    fields = peewee.BlobField()
+    """msgpack array of the row's fields."""
+
+    class Meta:
+        table_name = "poison"
+        primary_key = peewee.CompositeKey("tag", "entry")
+
+
+class Migration(Model):
+    """A migration that was made."""
+
+    number = peewee.IntegerField(primary_key=True)
+    name: Any = peewee.TextField()
+    time = peewee.BigIntegerField()
+    """ms"""
+
+    class Meta:
+        table_name = "migrations"
+
+
+class Dataset(Model):
+    """Whose archive this is: one row, with the id that Redis has too (`keys.DATASET`)."""
+
+    id = AsciiField(max_length=ID_LENGTH, primary_key=True)
+    shards = peewee.IntegerField()
+
+    class Meta:
+        table_name = "dataset"
+
+
+MODELS = (Message, Poison, Migration, Dataset)
