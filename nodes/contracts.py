@@ -260,3 +260,18 @@ class Monitoring(Protocol):
     def audit(self, before: str, count: int) -> tuple[Audited, ...]:
         """Entries older than the one with id `before` ("": from the newest), newest first, at most 1000."""
         ...
+
+
+@contract
+class Archive(Protocol):
+    """What is kept for ever. Entries are those of `store/entries.py`; while SQL does not answer, calls fail."""
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def save_msg(self, session: str, entry: bytes) -> None:
+        """Store a message, or a later revision of it; harmless when repeated, in any order."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def page(self, session: str, below: int, count: int) -> tuple[bytes, ...]:
+        """Messages with seqId <= `below`, newest first, at most `count`, without deleted ones."""
+        ...

@@ -10,7 +10,11 @@ SECTIONS = {"store": StoreSettings}
 """Topology tables of nodes that use the hot store."""
 
 
+ARCHIVE_NODE = "olap"
+
+
 def hot_store(process: Process) -> HotStore:
     """For `process.shared`."""
     topology = process.topology
-    return HotStore(topology.section("store"), topology.data_dir, topology.run_dir)
+    archived = bool(topology.instances(ARCHIVE_NODE))
+    return HotStore(topology.section("store"), topology.data_dir, topology.run_dir, archived=archived)

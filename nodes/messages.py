@@ -12,7 +12,7 @@ the resend.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 from zlib import crc32
 
 from mesh.errors import Timeout
@@ -25,6 +25,7 @@ from packs.message import stored_payload, with_numbers
 from packs.structs import SUCCESS, CommonErrorCode, MsgAck
 from store import entries
 from store.errors import StoreError
+from store.pressure import RETRY_MS
 from store.sessions import (
     BATCH,
     BLOCKED,
@@ -75,7 +76,12 @@ class MessageNode(PackNode):
     def start(self) -> None:
         self._store = self.process.shared(hot.hot_store)
         self._store.open()
+        self._store.pressure.start()
         self._words = words.checker(self.process.topology, self.words_of)
+
+    def describe(self) -> dict[str, Any]:
+        full = self._store.pressure.full
+        return {"alarm": f"messages are refused: {full}"} if full else {}
 
     # ---- for the node to say
 
@@ -92,7 +98,9 @@ class MessageNode(PackNode):
     def draft(self, item: Item, peer: str) -> Draft | None:
         """What can be said without the store; None when the item is refused. `peer`: see `Message`."""
         message, user, request = item.message, item.origin.user, item.request
-        if message.sender and message.sender != user:
+        if self._store.pressure.full:
+            item.refuse(Code.REFUSED, "the store is full for now", RETRY_MS)
+        elif message.sender and message.sender != user:
             item.refuse(Code.CONN_DENIED, "from is not you")
         elif len(request.payload) > self.settings.max_payload:
             item.refuse(Code.MSG_TOO_LONG)

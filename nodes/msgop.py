@@ -27,6 +27,7 @@ from packs.pack import VERSION, Pack
 from packs.structs import SUCCESS, CommonErrorCode, MsgControl, MsgReaded
 from packs.table import MSG_CTRL, MSG_READ
 from store import controls as c
+from store.pressure import RETRY_MS
 from store.sessions import BATCH
 
 US_PER_SECOND = 1_000_000
@@ -74,6 +75,7 @@ class MsgopNode(PackNode):
     def start(self) -> None:
         self._store = self.process.shared(hot.hot_store)
         self._store.open()
+        self._store.pressure.start()
         settings: MsgopSettings = self.settings
         self._windows = {
             ControlCommand.REVOKE: settings.revoke_window_seconds * US_PER_SECOND,
@@ -93,6 +95,8 @@ class MsgopNode(PackNode):
     @handles(MSG_CTRL)
     def _control(self, item: Item) -> CommonErrorCode:
         session, user, request = item.key, item.origin.user, item.request
+        if self._store.pressure.full:
+            raise AppError(Code.REFUSED, "the store is full for now", RETRY_MS)
         in_group = is_group_id(session)
         max_payload = self._max_payloads["group" if in_group else "chat"]
         message = self._checked(item, max_payload)

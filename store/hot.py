@@ -15,6 +15,7 @@ from store.errors import StoreRefused, StoreUnavailable
 from store.friends import Friends
 from store.groups import Groups
 from store.log import Consumer
+from store.pressure import Pressure
 from store.priority import Priority
 from store.profiles import Profiles
 from store.recent import RecentSessions
@@ -30,17 +31,18 @@ START_SECONDS = 30.0
 
 class HotStore:
     """Redis, as the nodes of one process share it. Sends and reads use two connections, so that a long read delays no
-    send."""
+    send. `archived`: a node drains the log; where none does, it is cut by age."""
 
-    def __init__(self, settings: StoreSettings, data_dir: Path, run_dir: Path) -> None:
+    def __init__(self, settings: StoreSettings, data_dir: Path, run_dir: Path, *, archived: bool = False) -> None:
         self.settings = settings
         address = settings.address(data_dir, run_dir)
         self.writes = Redis(address, ALL)
         self.reads = Redis(address, ALL)
         self.keys = keys.Keys(settings.shards)
         self.sessions = Sessions(
-            self.writes, self.reads, self.keys, dedup_seconds=settings.dedup_seconds, log_seconds=settings.log_seconds
-        )
+            self.writes, self.reads, self.keys, dedup_seconds=settings.dedup_seconds,
+            log_seconds=0 if archived else settings.log_seconds,
+        )  # fmt: skip
         self.groups = Groups(self.writes, self.reads, self.keys, remember_seconds=settings.dedup_seconds)
         self.recent = RecentSessions(self.reads, self.keys)
         self.audit = Audit(self.writes, self.reads, self.keys)
@@ -50,6 +52,7 @@ class HotStore:
         self.devices = Devices(self.writes, self.reads, self.keys)
         self.friends = Friends(self.writes, self.reads, self.keys)
         self.profiles = Profiles(self.writes, self.reads, self.keys)
+        self.pressure = Pressure(self.reads, self.keys.session_tags(), settings.log_rows)
 
     def open(self) -> None:
         """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet."""
@@ -98,6 +101,7 @@ class HotStore:
         return Consumer(self.reads, tags, group, name, keep_seconds=self.settings.log_seconds)
 
     def close(self) -> None:
+        self.pressure.stop()
         self.writes.close()
         self.reads.close()
 

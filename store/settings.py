@@ -13,6 +13,7 @@ import msgspec
 
 from mesh.daemon import Daemon
 from store import embedded
+from store.archive.url import ArchiveAddress, parse_archive
 from store.redis import Address, parse_url
 
 
@@ -30,7 +31,14 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dedup_seconds: int = 3600
     """How long a repeated packId is recognised, at least."""
     log_seconds: int = 600
-    """How long the log of stored rows is kept while nobody archives it."""
+    """How long rows wait in the log for push and hooks, and for the archive where no node keeps one."""
+
+    archive: str = "embedded"
+    """Where an olap node keeps everything for ever: "embedded": a SQLite file in the data directory; else sqlite:///FILE
+    or mysql://USER:PASSWORD@HOST[:PORT]/DATABASE (MySQL 8, MariaDB 10.11)."""
+    log_rows: int = 5_000_000
+    """Rows that may wait in the log; with more, messages are refused (code 7) until it is shorter. A row takes about
+    300 bytes of Redis and its message."""
 
     def problems(self) -> Iterator[tuple[str, str]]:
         if self.durability not in ("always", "everysec"):
@@ -39,6 +47,12 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "shards", "must be from 1 to 1024"
         if self.dedup_seconds < 60:
             yield "dedup_seconds", "must be at least 60"
+        if self.log_rows < 1000:
+            yield "log_rows", "must be at least 1000"
+        try:
+            parse_archive(self.archive, Path())
+        except ValueError as error:
+            yield "archive", str(error)
         if self.redis != "embedded":
             try:
                 parse_url(self.redis)
@@ -52,6 +66,10 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.redis == "embedded":
             return Address(str(embedded.socket_path(run_dir)), "", 0, "", "", 0)
         return parse_url(self.redis)
+
+    def archive_address(self, data_dir: Path) -> ArchiveAddress:
+        """Where the archive is."""
+        return parse_archive(self.archive, data_dir)
 
     @classmethod
     def check(cls, topology: Any) -> Iterator[tuple[str, str, str]]:

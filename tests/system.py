@@ -22,8 +22,8 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 LAYOUTS = {
-    "default": {"edge": ["broker", "user"], "core": ["chat", "group", "history", "msgop"]},
-    "split": {kind: [kind] for kind in ("broker", "user", "chat", "group", "history", "msgop")},
+    "default": {"edge": ["broker", "user"], "core": ["chat", "group", "history", "msgop"], "cold": ["olap"]},
+    "split": {kind: [kind] for kind in ("broker", "user", "chat", "group", "history", "msgop", "olap")},
 }
 """Process groups of the topologies that the message tests run on."""
 START_SECONDS = 20.0

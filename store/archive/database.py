@@ -39,6 +39,12 @@ MYSQL_SETTINGS = (
     f"SET SESSION innodb_lock_wait_timeout = {int(BUSY_SECONDS)}",
 )
 
+REFUSALS = (
+    peewee.DataError, peewee.IntegrityError, peewee.ProgrammingError, peewee.NotSupportedError, ValueError,
+    OverflowError, TypeError,
+)  # fmt: skip
+"""What SQL or its driver says of a row that it will not have."""
+
 Done = tuple[Any, "BaseException | None"]
 
 

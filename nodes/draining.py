@@ -1,0 +1,182 @@
+"""How the log is drained into the archive: what is read at once, what is tried again and when, what is set aside.
+
+    read -> sort and upsert in one transaction -> COMMIT -> what a crash may have cut off behind a message -> XACK
+
+A batch that SQL cannot take now (no server, a locked file) is kept and tried again, for ever. One that it refuses is
+halved until the rows are found that it will not have; these go into the table `poison`, and the log goes on.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import gevent.event
+import msgspec
+
+from mesh.log import Log
+from mesh.loop import now
+from mesh.stats import Stats
+from store.archive import messages, poison
+from store.archive.database import REFUSALS, Archive
+from store.errors import StoreError
+from store.log import ARCHIVE, Consumer, Progress, Row, State
+
+R = TypeVar("R")
+BATCH = 1000
+"""Rows of one transaction: fewer cost more CPU each, more keep a writer waiting longer."""
+POLL_SECONDS = 0.1
+"""Pause when the log gave less than a batch: it collects rows for the next one."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Pauses between tries while SQL or Redis is away, doubling."""
+LOOK_SECONDS = 1.0
+"""How often the log is cut and looked at."""
+LOST_IN_DETAIL = 20
+"""Rows set aside that are logged one by one."""
+
+Parsed = list[tuple[Row, messages.Row]]
+Bad = list[tuple[Row, Exception]]
+
+
+class _Stopped(Exception):
+    """There is no time left to try."""
+
+
+class Drain:
+    """Moves rows from the log to the archive. `after` does what follows a message, once it is safe; it may raise
+    `StoreError` and then runs again."""
+
+    def __init__(
+        self, consumer: Consumer, archive: Archive, stats: Stats, log: Log,
+        after: Callable[[Sequence[messages.Row]], None],
+    ) -> None:  # fmt: skip
+        self.state = State(0, {})
+        self.trouble = ""
+        """Why the archive does not take anything now, "" when it does."""
+        self.poisoned = 0
+        self._consumer = consumer
+        self._archive = archive
+        self._stats = stats
+        self._log = log
+        self._after = after
+        self._stopping = gevent.event.Event()
+        self._stopped = gevent.event.Event()
+        self._look_at = 0.0
+
+    @property
+    def progress(self) -> Progress:
+        """How far the archive is."""
+        return self.state.groups.get(ARCHIVE, Progress(0, 0.0, 0))
+
+    def run(self) -> None:
+        """Until `stop`; in a greenlet of its own."""
+        try:
+            while not self._stopping.is_set():
+                rows = self._persist(self._consumer.read, BATCH) or []
+                if rows:
+                    self._drain(rows)
+                if len(rows) < BATCH:
+                    self._wait(POLL_SECONDS)
+                self._look()
+        except _Stopped:
+            pass
+        finally:
+            self._stopped.set()
+
+    def stop(self) -> None:
+        """End behind the batch that is under way. What was not acknowledged is drained at the next start."""
+        self._stopping.set()
+        self._stopped.wait()
+
+    # ---- a batch
+
+    def _drain(self, rows: Sequence[Row]) -> None:
+        parsed, bad = _parse(rows)
+        self._write(parsed, bad)
+        if bad:
+            self._set_aside(bad)
+        written = [row for _, row in parsed]
+        if written:
+            self._persist(self._after, written)
+        self._persist(self._consumer.ack, rows)
+        self._stats.counts["archived"] += len(written)
+
+    def _write(self, parsed: Parsed, bad: Bad) -> None:
+        """Write all rows but those that SQL refuses, which go to `bad`."""
+        if not parsed:
+            return
+        try:
+            self._persist(self._archive.write, messages.put, [row for _, row in parsed])
+        except REFUSALS as error:
+            if len(parsed) == 1:
+                bad.append((parsed.pop()[0], error))
+                return
+            half = len(parsed) // 2
+            first, second = parsed[:half], parsed[half:]
+            self._write(first, bad)
+            self._write(second, bad)
+            parsed[:] = first + second
+
+    def _set_aside(self, bad: Bad) -> None:
+        self._persist(self._archive.write, poison.put, bad)
+        self.poisoned += len(bad)
+        self._stats.counts["poisoned"] += len(bad)
+        for row, error in bad[:LOST_IN_DETAIL]:
+            self._log.error("a row is set aside", shard=row.tag, row=row.id.decode(), error=error)
+
+    # ---- until it works
+
+    def _persist(self, function: Callable[..., R], *args: Any) -> R:
+        """Call until no store is in the way, or raise `_Stopped`."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                result = function(*args)
+            except StoreError as error:
+                if not self.trouble:
+                    self._log.warning("the archive waits", error=error)
+                self.trouble = str(error)
+                self._stats.counts["waits"] += 1
+            else:
+                if self.trouble:
+                    self._log.info("the archive goes on")
+                self.trouble = ""
+                return result
+            self._wait(pause)
+            self._look()
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _wait(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise _Stopped
+
+    def _look(self) -> None:
+        """Cut the log, and see how long it is."""
+        if now() < self._look_at:
+            return
+        self._look_at = now() + LOOK_SECONDS
+        try:
+            self.state = self._consumer.trim()
+        except StoreError:
+            return  # whoever reads the log finds the same trouble
+        for group, progress in self.state.groups.items():
+            if progress.passed:
+                self._stats.counts[f"passed.{group}"] += progress.passed
+                self._log.limited(group, 60, "rows passed over", group=group, rows=progress.passed)
+
+
+def _parse(rows: Sequence[Row]) -> tuple[Parsed, Bad]:
+    """Rows that are messages, and those that cannot be read."""
+    parsed: Parsed = []
+    bad: Bad = []
+    for row in rows:
+        fields = row.fields
+        try:
+            if fields[0] != b"s":
+                raise ValueError("neither a message nor anything else that is known")
+            operator = fields[5].decode() if len(fields) > 4 else ""
+            parsed.append((row, messages.row_of(fields[1].decode(), fields[3], operator)))
+        except (ValueError, LookupError, struct.error, msgspec.MsgspecError) as error:
+            bad.append((row, error))
+    return parsed, bad

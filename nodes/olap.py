@@ -1,0 +1,94 @@
+"""The olap node: the archive. It drains the log into SQL (`nodes/draining.py`) and reads what is there.
+
+The mesh may have several: they share the rows of the log, and each answers any question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mesh.errors import AppError, ConfigError, Timeout
+from mesh.node import Node
+from nodes import cold, hot
+from nodes import contracts as c
+from nodes.draining import Drain
+from packs.codes import Code
+from store.archive import messages, migrations, poison
+from store.errors import StoreError, StoreRefused, StoreUnavailable
+from store.log import ARCHIVE
+
+PAGE_MAX = 1000
+ALARMS = (0.75, 0.5, 0.25)
+"""Parts of `[store] log_rows` from which on `status` shows an alarm."""
+
+
+class OlapNode(Node, c.Archive):
+    """Cold storage."""
+
+    sections = hot.SECTIONS
+    workers = 16
+
+    def start(self) -> None:
+        self._store = self.process.shared(hot.hot_store)
+        self._store.open()
+        self._archive = self.process.shared(cold.cold_store)
+        self._migrate()
+        consumer = self._store.consumer(ARCHIVE, self.process.name)
+        consumer.open()
+        self._drain = Drain(consumer, self._archive, self.stats, self.log, self._after)
+        self._drain.poisoned = self._archive.read(poison.count)
+        self.stats.gauge("log.rows", lambda: self._drain.state.length)
+        self.stats.gauge("lag_seconds", lambda: self._drain.progress.lag)
+        self.stats.gauge("poisoned", lambda: self._drain.poisoned)
+
+    def _migrate(self) -> None:
+        try:
+            for migration in self._archive.write(migrations.migrate):
+                self.log.info("migrated", number=migration.number, name=migration.name)
+        except (StoreUnavailable, StoreRefused) as error:
+            raise ConfigError(f"[store] archive: {error}") from None
+
+    def serve(self) -> None:
+        self.spawn(self._drain.run)
+
+    def drain(self) -> None:
+        self._drain.stop()
+
+    def describe(self) -> dict[str, Any]:
+        state, progress = self._drain.state, self._drain.progress
+        found: dict[str, Any] = {
+            "archive": repr(self._archive.address),
+            "log": f"{state.length} rows, the archive is {progress.lag:.1f} s behind",
+        }
+        if self._drain.trouble:
+            found["trouble"] = self._drain.trouble
+        if self._drain.poisoned:
+            found["poisoned"] = f"{self._drain.poisoned} rows set aside: imesh db status"
+        for part in ALARMS:
+            if state.length >= part * self._store.settings.log_rows:
+                found["alarm"] = f"the log is full to {part:.0%}: messages are refused when it is full"
+                break
+        return found
+
+    def _after(self, rows: Sequence[messages.Row]) -> None:
+        """What follows rows that are in the archive now."""
+
+    # ---- for others
+
+    def save_msg(self, session: str, entry: bytes) -> None:
+        try:
+            row = messages.row_of(session, entry, "")
+        except Exception as error:
+            raise AppError(Code.PARAM, f"no entry: {type(error).__name__}") from None
+        self._ask(self._archive.write, messages.put, [row])
+
+    def page(self, session: str, below: int, count: int) -> tuple[bytes, ...]:
+        return tuple(self._ask(self._archive.read, messages.page, session, below, min(count, PAGE_MAX)))
+
+    def _ask(self, run: Any, function: Any, *args: Any) -> Any:
+        """What the archive says. Raises `Timeout` when it cannot say it now."""
+        try:
+            return run(function, *args)
+        except StoreError as error:
+            raise Timeout(str(error)) from None
