@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from zlib import crc32
 
-from mesh.errors import Timeout
+from mesh.errors import Overloaded, Timeout
 from nodes import hot, monitoring, publications, words
 from nodes.packs import Item, PackNode
 from packs.codes import Code, describe
@@ -25,7 +25,6 @@ from packs.message import stored_payload, with_numbers
 from packs.structs import SUCCESS, CommonErrorCode, MsgAck
 from store import entries
 from store.errors import StoreError
-from store.pressure import RETRY_MS
 from store.sessions import (
     BATCH,
     BLOCKED,
@@ -99,7 +98,7 @@ class MessageNode(PackNode):
         """What can be said without the store; None when the item is refused. `peer`: see `Message`."""
         message, user, request = item.message, item.origin.user, item.request
         if self._store.pressure.full:
-            item.refuse(Code.REFUSED, "the store is full for now", RETRY_MS)
+            item.fail(Overloaded(self._store.pressure.full))
         elif message.sender and message.sender != user:
             item.refuse(Code.CONN_DENIED, "from is not you")
         elif len(request.payload) > self.settings.max_payload:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from mesh.errors import AppError, Timeout
+from mesh.errors import AppError, Overloaded, Timeout
 from nodes import hot, monitoring, publications, words
 from nodes.packs import Item, PackNode, handles
 from nodes.reading import may_read
@@ -27,7 +27,6 @@ from packs.pack import VERSION, Pack
 from packs.structs import SUCCESS, CommonErrorCode, MsgControl, MsgReaded
 from packs.table import MSG_CTRL, MSG_READ
 from store import controls as c
-from store.pressure import RETRY_MS
 from store.sessions import BATCH
 
 US_PER_SECOND = 1_000_000
@@ -96,7 +95,7 @@ class MsgopNode(PackNode):
     def _control(self, item: Item) -> CommonErrorCode:
         session, user, request = item.key, item.origin.user, item.request
         if self._store.pressure.full:
-            raise AppError(Code.REFUSED, "the store is full for now", RETRY_MS)
+            raise Overloaded(self._store.pressure.full)
         in_group = is_group_id(session)
         max_payload = self._max_payloads["group" if in_group else "chat"]
         message = self._checked(item, max_payload)

@@ -1,7 +1,7 @@
 """Whether messages must be refused for a while, because what Redis holds grows faster than it is drained.
 
-The log may never fill Redis: then nothing could be drained either. Each process that stores messages looks once a second
-by itself, so the limit holds also while no olap node runs.
+The log may never fill Redis: then nothing could be drained either. Each process that stores messages looks once a
+second by itself, so the limit holds also while no olap node runs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ RESUME = 0.95
 """Part of a limit below which messages are taken again."""
 MEMORY = 0.8
 """Part of Redis' `maxmemory` from which on messages are refused: what is left is for draining."""
-RETRY_MS = 3_000
-"""What refused senders are told to wait."""
 
 
 class Pressure:

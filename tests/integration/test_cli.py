@@ -104,7 +104,7 @@ def test_status(accounts: System) -> None:
 def test_status_for_programs(accounts: System) -> None:
     done = accounts.run("status", "--json")
     found = json.loads(done.stdout)
-    assert done.returncode == OK and set(found) == {"edge-1", "core-1"}
+    assert done.returncode == OK and set(found) == {"edge-1", "core-1", "cold-1"}
     for process in found.values():
         assert process["state"] == "serving" and process["pid"] > 0 and process["rss_bytes"] > 0
         assert all(link["up"] for link in process["links"].values())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import signal
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +13,8 @@ import msgpack
 import pytest
 import redis
 
+from packs import structs as s
+from packs import table as t
 from packs.flags import COUNTER, HIGH_PRIORITY
 from packs.ids import single_session
 from store import entries
@@ -18,6 +23,7 @@ from store.keys import Keys
 from tests import archives
 from tests.controls import DELETE, OVERRIDE, REVOKE, control, send
 from tests.groups import create
+from tests.raw import code
 from tests.system import System, running, topology_text
 from tests.waiting import wait_until
 
@@ -110,3 +116,42 @@ def test_messages_can_be_saved_and_read_by_calls(cold: System) -> None:
     assert [entries.parse(b64decode(e)) for e in found] == entries_in[::-1]
     refused = cold.run("call", "olap.save_msg", session, '"AAAA"')
     assert refused.returncode == 1 and "no entry" in refused.stderr
+
+
+def test_the_commands_of_the_archive(cold: System) -> None:
+    done = cold.run("db", "migrate")
+    assert (done.returncode, done.stdout) == (0, "nothing to migrate\n")
+    done = cold.run("db", "status")
+    assert done.returncode == 0 and re.match(r" +1 messages +20\d\d-", done.stdout), done.stdout + done.stderr
+    assert "rows of the log are set aside" in done.stdout
+    found = json.loads(cold.run("db", "status", "--json").stdout)
+    assert found["migrations"][0]["name"] == "messages" and len(found["newest"]) == min(10, found["set_aside"]) > 0
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[System]:
+    """A system whose log may hold few rows, and which nobody drains when its olap node is stopped."""
+    with running(topology_text(tables={"store": {"log_rows": 1000}})) as system:
+        yield system
+
+
+@pytest.mark.seconds(90)
+def test_messages_are_refused_before_the_log_is_full_and_taken_when_it_is_drained(narrow: System) -> None:
+    raw = narrow.client("a")
+    pid = narrow.pid("cold-1")
+    narrow.signal(pid, signal.SIGSTOP)
+    sent, refused = 0, None
+    for _ in range(100):
+        ids = [raw.request(t.MSG_SINGLE_CHAT, s.MsgReq(to="b", content="x"), "", COUNTER) for _ in range(100)]
+        codes = [(a.error_code.code, a.error_code.retry_after) for a in map(raw.answer, ids)]
+        assert {c for c, _ in codes} <= {0, 7}
+        sent += [c for c, _ in codes].count(0)
+        refused = next((c for c in codes if c[0]), None)
+        if refused:
+            break
+    assert refused is not None and refused[1] > 0 and sent >= 1000
+    alarm = json.loads(narrow.run("status", "--json").stdout)["core-1"]["nodes"]["chat"]["alarm"]
+    assert "rows wait in the log" in alarm
+    narrow.signal(pid, signal.SIGCONT)
+    wait_until(lambda: code(raw.ask(t.MSG_SINGLE_CHAT, s.MsgReq(to="c", content="x"))) == 0, "messages are taken")
+    assert len(wait_archived(narrow)) >= sent
