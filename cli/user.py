@@ -60,12 +60,13 @@ def register(subparsers: Subparsers) -> None:
         add_topology_options(action)
 
 
-def _running(options: argparse.Namespace) -> Topology:
+def running(options: argparse.Namespace) -> Topology:
     """The topology of a system that runs here. Raises `MeshError`."""
     return require_running(load_topology(options))
 
 
-def _call(topology: Topology, method: str, *args: Any) -> Any:
+def call(topology: Topology, method: str, *args: Any) -> Any:
+    """Call a method of a node. Raises `MeshError` with the text of a refusal."""
     from mesh.control import call_method
 
     try:
@@ -75,7 +76,7 @@ def _call(topology: Topology, method: str, *args: Any) -> Any:
 
 
 def _add(options: argparse.Namespace) -> int:
-    topology = _running(options)
+    topology = running(options)
     if sys.stdin.isatty():
         try:
             password = getpass.getpass(f"password of {options.name}: ")
@@ -87,7 +88,7 @@ def _add(options: argparse.Namespace) -> int:
             return 1
     else:
         password = sys.stdin.readline().rstrip("\n")
-    if not _call(topology, "user.add_account", options.name, password, options.replace):
+    if not call(topology, "user.add_account", options.name, password, options.replace):
         print(f"imesh: {options.name} exists already; --replace changes the password", file=sys.stderr)
         return 1
     print(f"{options.name} can log in")
@@ -95,10 +96,10 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    topology = _running(options)
+    topology = running(options)
     found: list[tuple[str, int]] = []
     while True:
-        page = _call(topology, "user.accounts", len(found), PAGE)
+        page = call(topology, "user.accounts", len(found), PAGE)
         found += page
         if len(page) < PAGE:
             break
@@ -113,12 +114,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _token(options: argparse.Namespace) -> int:
-    print(_call(_running(options), "user.token", options.name, options.seconds))
+    print(call(running(options), "user.token", options.name, options.seconds))
     return 0
 
 
 def _disable(options: argparse.Namespace) -> int:
-    if not _call(_running(options), "user.disable", options.name, options.disabled):
+    if not call(running(options), "user.disable", options.name, options.disabled):
         print(f"imesh: there is no account {options.name}", file=sys.stderr)
         return 1
     print(f"{options.name} is disabled" if options.disabled else f"{options.name} can log in")
@@ -126,7 +127,7 @@ def _disable(options: argparse.Namespace) -> int:
 
 
 def _kick(options: argparse.Namespace) -> int:
-    if not _call(_running(options), "user.kick", options.name, options.device_type):
+    if not call(running(options), "user.kick", options.name, options.device_type):
         print(f"imesh: {options.name} has never logged in so", file=sys.stderr)
         return 1
     print(f"{options.name} was kicked out")
@@ -134,11 +135,11 @@ def _kick(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    topology = _running(options)
+    topology = running(options)
     found: list[list[Any]] = []
     while len(found) < options.count:
         wanted = min(PAGE, options.count - len(found))
-        page = _call(topology, "history.audit", found[-1][0] if found else "", wanted)
+        page = call(topology, "history.audit", found[-1][0] if found else "", wanted)
         found += page
         if len(page) < wanted:
             break

@@ -1,4 +1,4 @@
-"""Writes the tables of the docs that restate the code: settings, pack types, payloads, codes.
+"""Writes the tables of the docs that restate the code: settings, pack types, payloads, codes, routes.
 
     python docs/reference.py           rewrite the generated parts (make docs)
     python docs/reference.py --check   exit 1 when a part is not what the code says (a test runs this)
@@ -28,6 +28,13 @@ from nodes.auth import AuthSettings  # noqa: E402
 from nodes.chat import ChatSettings  # noqa: E402
 from nodes.group import GroupSettings  # noqa: E402
 from nodes.msgop import MsgopSettings  # noqa: E402
+from nodes.rest.classic import Classic  # noqa: E402
+from nodes.rest.groups import Groups  # noqa: E402
+from nodes.rest.messages import Messages  # noqa: E402
+from nodes.rest.people import Friends, People, Users  # noqa: E402
+from nodes.rest.sessions import Sessions  # noqa: E402
+from nodes.rest.settings import HttpSettings  # noqa: E402
+from nodes.rest.system import System  # noqa: E402
 from nodes.settings import BrokerSettings  # noqa: E402
 from nodes.social import UserSettings  # noqa: E402
 from nodes.words import WordSettings  # noqa: E402
@@ -44,6 +51,7 @@ SETTINGS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "group": ("[node.group]", GroupSettings),
     "msgop": ("[node.msgop]", MsgopSettings),
     "user": ("[node.user]", UserSettings),
+    "http": ("[node.http]", HttpSettings),
     "words": ("[words]", WordSettings),
     "auth": ("[auth]", AuthSettings),
     "store": ("[store]", StoreSettings),
@@ -114,9 +122,20 @@ def codes_table() -> Iterator[str]:
         yield f"| {code.value} | {code.name} | {DESCRIPTIONS[code]} |"
 
 
+def routes_table() -> Iterator[str]:
+    yield "| route | scope | what |"
+    yield "| --- | --- | --- |"
+    for group in (Messages, Sessions, Groups, Users, Friends, People, System, Classic):
+        for function in vars(group).values():
+            if declared := getattr(function, "__route__", None):
+                scope = f"`{declared.scope}`" if declared.scope else "no key"
+                yield f"| `{declared.method} {declared.path}` | {scope} | {declared.summary} |"
+
+
 PARTS: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "docs/topology.md": {name: (lambda s=struct: settings_table(s)) for name, (_, struct) in SETTINGS.items()},
     "docs/protocol.md": {"types": types_table, "payloads": payloads_table, "codes": codes_table},
+    "docs/http.md": {"routes": routes_table},
 }
 
 

@@ -137,12 +137,19 @@ class Sockets:
         """The SUB socket of this process."""
         return Subscriber(self, on_message)
 
-    def stats(self, bind_to: str) -> StatsSocket:
+    def stats(self, binds: list[str]) -> StatsSocket:
         """A PUB socket for monitors. Plain on purpose (any language, five lines): bind it to loopback."""
         socket = self._make(zmq.PUB)
         socket.set(zmq.SNDHWM, 100)
-        bind(socket, [bind_to])
+        bind(socket, binds)
         return self._keep(StatsSocket(socket))
+
+    def stats_reader(self, on_body: Callable[[bytes], None]) -> StatsReader:
+        """A SUB socket for what such sockets publish."""
+        socket = self._make(zmq.SUB)
+        socket.set(zmq.RCVHWM, 1000)
+        socket.set(zmq.SUBSCRIBE, b"stats.")
+        return self._keep(StatsReader(socket, on_body))
 
     def _keep(self, socket: S) -> S:
         self._open.append(socket)
@@ -390,6 +397,21 @@ class StatsSocket:
 
     def close(self) -> None:
         self.socket.close(linger=0)
+
+
+class StatsReader(Watched):
+    """SUB for statistics; only the bodies are handed on: they name their node."""
+
+    def __init__(self, socket: Any, on_body: Callable[[bytes], None]) -> None:
+        self._on_body = on_body
+        super().__init__(socket)
+
+    def connect(self, endpoint: str) -> None:
+        self.socket.connect(endpoint)
+
+    def receive(self, frame: bytes) -> None:
+        if not frame.startswith(b"stats."):
+            self._on_body(frame)
 
 
 class _Zap(Watched):

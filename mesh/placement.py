@@ -14,7 +14,7 @@ from mesh.topology import Group, Host, MeshSettings, ProcessSpec, split_address
 
 MAX_SOCKET_PATH = 100
 """Bytes of a unix socket's path; the kernel takes 107 and ZeroMQ wants some of them."""
-RPC_SUFFIX, PUB_SUFFIX = ".rpc", ".pub"
+RPC_SUFFIX, PUB_SUFFIX, STATS_SUFFIX = ".rpc", ".pub", ".sts"
 ANY_ADDRESS = "0.0.0.0"
 ANY_PORT = "*"
 
@@ -50,7 +50,8 @@ def place(
                 rpc.append(f"tcp://{hosts[host].address}:{hosts[host].port + 2 * i}")
                 pub.append(f"tcp://{hosts[host].address}:{hosts[host].port + 2 * i + 1}")
             where = "" if stats is None else f"tcp://{stats[0]}:{stats[1] + i if stats[1] else ANY_PORT}"
-            found[name] = ProcessSpec(name, group_name, index, host, group.nodes, tuple(rpc), tuple(pub), where)
+            near = f"ipc://{run_dir}/{name}{STATS_SUFFIX}"
+            found[name] = ProcessSpec(name, group_name, index, host, group.nodes, tuple(rpc), tuple(pub), where, near)
     return found
 
 

@@ -100,7 +100,7 @@ class Process:
         self.stats.gauge("hub_lag_seconds", self.watchdog.worst)
         self.stats.gauge("calls.unanswered", lambda: self.calls.unanswered)
         self.stats.gauge("rss_bytes", rss_bytes)
-        self._stats_socket = self.sockets.stats(self.spec.stats) if self.spec.stats else None
+        self._stats_socket = self.sockets.stats([self.spec.stats_ipc, *([self.spec.stats] if self.spec.stats else [])])
 
     def _processes_with(self, flag: str) -> list[str]:
         topology = self.topology
@@ -278,8 +278,6 @@ class Process:
             peer.beat()
 
     def _publish_stats(self) -> None:
-        if self._stats_socket is None:
-            return
         head = {"process": self.name, "host": self.spec.host, "time": round(time.time(), 3)}
         for stats in [self.stats, *(n.stats for n in self.nodes.values() if n.kind != CONTROL)]:
             body = msgspec.json.encode({**head, "node": stats.node, **stats.dump()})
@@ -294,7 +292,7 @@ class Process:
             "state": self.state if self._served or self.state != "serving" else "starting",
             "uptime_seconds": round(time.time() - self.started_at, 1),
             "rss_bytes": rss_bytes(),
-            "stats": self._stats_socket.endpoint if self._stats_socket else "",
+            "stats": self._stats_socket.endpoint if self.spec.stats else "",
             "nodes": {k: n.describe() for k, n in self.nodes.items() if k != CONTROL},
             "links": {p.process: {"up": p.up, "endpoint": p.endpoint} for p in self.peers.values()},
             "presence_known": self.fanout.complete,

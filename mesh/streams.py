@@ -48,7 +48,9 @@ RESERVED_FDS = 64
 class Stream:
     """One connection. Bytes in by `received`, bytes out by `write`; `lost(reason)` is called exactly once."""
 
-    __slots__ = ("_events", "_out", "_out_size", "_queued", "_sock", "_tls", "fd", "heard", "peer", "streams")
+    __slots__ = (
+        "_events", "_finishing", "_out", "_out_size", "_queued", "_sock", "_tls", "fd", "heard", "peer", "streams",
+    )  # fmt: skip
 
     def __init__(self, streams: Streams, sock: RawSocket, peer: str) -> None:
         self.streams = streams
@@ -61,6 +63,7 @@ class Stream:
         self._out_size = 0
         self._queued = False  # in the turn's list of streams with output
         self._events = EPOLLIN
+        self._finishing = ""  # why it closes when all is sent
 
     # ---- for the protocol to override
 
@@ -99,9 +102,21 @@ class Stream:
             self._send()
         self._end(reason, gently=True)
 
+    def finish(self, reason: str) -> None:
+        """Read no more, send all that waits to be sent, then close as `close` does. Bounding it in time is the
+        protocol's."""
+        self._finishing = reason
+        self.pause()
+        if not self._queued and not self._events & EPOLLOUT:
+            self.close(reason)
+
     def pause(self) -> None:
         """Read no more; what is queued is still sent."""
         self._watch(self._events & ~EPOLLIN)
+
+    def resume(self) -> None:
+        """Read again."""
+        self._watch(self._events | EPOLLIN)
 
     # ---- inside
 
@@ -160,7 +175,7 @@ class Stream:
         if self._tls is not None:
             data = self._tls.sending(data)
         if not data:
-            self._out_size = 0
+            self._sent_all()
             return
         try:
             sent = sock.send(data)
@@ -170,9 +185,9 @@ class Stream:
             self._end("io_error")
             return
         if sent == len(data):
-            self._out_size = 0
             if self._events & EPOLLOUT:
                 self._watch(self._events & ~EPOLLOUT)
+            self._sent_all()
             return
         rest = data[sent:]
         if self._tls is not None:  # already encrypted: must not be encrypted again
@@ -185,6 +200,11 @@ class Stream:
             self._end("slow_reader")
         elif not self._events & EPOLLOUT:
             self._watch(self._events | EPOLLOUT)
+
+    def _sent_all(self) -> None:
+        self._out_size = 0
+        if self._finishing:
+            self._end(self._finishing, gently=True)
 
     def _watch(self, events: int) -> None:
         if self._sock is not None and events != self._events:

@@ -131,6 +131,7 @@ class ProcessSpec:
     rpc: tuple[str, ...]
     pub: tuple[str, ...]
     stats: str  # "" = none
+    stats_ipc: str  # the same for monitors on this host
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -80,7 +80,11 @@ class Tokens:
 
     def __init__(self, settings: AuthSettings, data_dir: Path) -> None:
         self._algorithm = settings.token_algorithm
-        self._key: Any = _read_public_key(settings) if self._algorithm == RS256 else _read_secret(settings, data_dir)
+        self._key: Any
+        if self._algorithm == RS256:
+            self._key = _read_public_key(settings)
+        else:
+            self._key = read_secret(settings.token_secret_file, data_dir, "token", "[auth] token_secret_file")
 
     def sign(self, user: str, seconds: int) -> str:
         """A token for `user`, good for `seconds` from now. Raises `AppError` where only the backend can sign."""
@@ -102,7 +106,8 @@ class Tokens:
         user = claims["sub"]
         if not isinstance(user, str) or not is_user_id(user):
             return None
-        return Accepted(user, claims.get("monitor") is True)
+        issued = claims.get("iat", 0)  # the library has seen to it that it is a number
+        return Accepted(user, claims.get("monitor") is True, int(issued))
 
 
 def _read_public_key(settings: AuthSettings) -> RSAPublicKey:
@@ -118,24 +123,25 @@ def _read_public_key(settings: AuthSettings) -> RSAPublicKey:
     return key
 
 
-def _read_secret(settings: AuthSettings, data_dir: Path) -> bytes:
-    given = settings.token_secret_file
-    path = Path(given) if given else data_dir / "secrets" / "token"
+def read_secret(given: str, data_dir: Path, name: str, setting: str) -> bytes:
+    """The secret in the file `given`, or where that is empty in secrets/`name` of the data directory, where it is made
+    when it is not there. Raises `ConfigError` that names `setting`."""
+    path = Path(given) if given else data_dir / "secrets" / name
     if not given and not path.exists():
         _make_secret(path)
     try:
         secret = path.read_bytes().strip()
     except OSError as error:
-        raise ConfigError(f"[auth] token_secret_file: cannot read {path}: {error.strerror}") from None
+        raise ConfigError(f"{setting}: cannot read {path}: {error.strerror}") from None
     if len(secret) < SECRET_BYTES:
-        raise ConfigError(f"[auth] token_secret_file: {path} holds fewer than {SECRET_BYTES} bytes")
+        raise ConfigError(f"{setting}: {path} holds fewer than {SECRET_BYTES} bytes")
     return secret
 
 
 def _make_secret(path: Path) -> None:
-    """Make the secret; several processes may start at once, the first file wins."""
+    """Make a secret; several processes may start at once, the first file wins."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f"token.{os.getpid()}")
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(SECRET_BYTES) + "\n")

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from mesh.contract import call, contract
 from store.groups import Membership, Presence
+from store.groups import Profile as GroupProfile
 from store.profiles import Profile
 
 ANSWER_SECONDS = 4.5
@@ -62,10 +63,30 @@ class Login(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """Who logged in. `monitor`: he may listen to sessions of others."""
+    """Who logged in. `monitor`: he may listen to sessions of others. `issued`: when his token was (s); 0: unknown."""
 
     user: str
     monitor: bool
+    issued: int
+
+
+class Account(NamedTuple):
+    """An account. `created` in ms, 0 where there is none; tokens issued before `not_before` (s) do not count."""
+
+    created: int
+    disabled: bool
+    not_before: int
+
+
+class Device(NamedTuple):
+    """A device of a user. Times in ms; `last_seen` is 0 while it is online."""
+
+    type: int
+    id: str
+    name: str
+    online: bool
+    login_time: int
+    last_seen: int
 
 
 class Watched(NamedTuple):
@@ -93,10 +114,11 @@ class User(Protocol):
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
-    def enter(self, user: str, device_type: int, device: bytes) -> int:
+    def enter(self, user: str, device_type: int, device: bytes, issued: int) -> int:
         """Number an accepted login and have older ones of the same user and device type kicked out.
 
-        `device` as in `store.devices.record`. Raises `AppError` when the account is disabled.
+        `device` as in `store.devices.record`, `issued` as in `Accepted`. Raises `AppError` when the account is
+        disabled, or the token older than the user's not-before.
         """
         ...
 
@@ -133,6 +155,31 @@ class User(Protocol):
     @call(timeout=ANSWER_SECONDS, idempotent=True)
     def disable(self, user: str, disabled: bool) -> bool:
         """Let a user log in no more and cut his connections at once; or let him in again. False: no such account."""
+        ...
+
+    @call(timeout=10.0, idempotent=True)
+    def register(self, user: str, password: str, request: str) -> bool:
+        """Make an account; False when it exists and was not made by this very request. Raises `AppError`."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def account(self, user: str) -> Account:
+        """What is known of an account."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def not_before(self, user: str, when: int) -> None:
+        """Let no token issued before `when` (s) count any more, and cut the user's connections. It only rises."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def devices(self, user: str) -> tuple[Device, ...]:
+        """The devices of a user."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def sync(self, users: tuple[str, ...], command: int, content: str, pack_id: str) -> None:
+        """Push a sync command (25) to all devices of these users that are online. Raises `AppError`."""
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
@@ -173,6 +220,11 @@ class Groups(Protocol):
     @call(timeout=ANSWER_SECONDS, idempotent=True, key="group")
     def members(self, group: str) -> tuple[str, ...]:
         """All members. Raises `AppError` 35 when there is no such group."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True, key="group")
+    def info(self, group: str) -> GroupProfile:
+        """Its info. Raises `AppError` 35 when there is no such group."""
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True, key="group")
@@ -235,6 +287,37 @@ class Audited(NamedTuple):
     session: str
     device: str
     address: str
+
+
+class KeyInfo(NamedTuple):
+    """An API key without its secret. Times in ms, `expires` 0: never; `per_second` 0: the usual."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    created: int
+    expires: int
+    per_second: float
+
+
+@contract
+class ApiKeys(Protocol):
+    """Keys of the HTTP API."""
+
+    @call(timeout=ANSWER_SECONDS)
+    def create_key(self, name: str, scopes: tuple[str, ...], seconds: int, per_second: float) -> str:
+        """Make a key, good for `seconds` (0: for ever); the whole key, which is shown this once. Raises `AppError`."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def list_keys(self) -> tuple[KeyInfo, ...]:
+        """All keys, oldest first."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def revoke_key(self, key_id: str) -> bool:
+        """End a key, within a second on all nodes; False when there is none."""
+        ...
 
 
 @contract

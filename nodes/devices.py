@@ -8,6 +8,7 @@ from mesh.dispatch import Incoming
 from mesh.errors import AppError, Timeout
 from mesh.node import batch
 from nodes import publications
+from nodes.contracts import Device as DeviceInfo
 from nodes.contracts import User
 from nodes.packs import Item, handles
 from nodes.presence import PresenceNode, last_seen_of
@@ -23,17 +24,23 @@ class DevicesNode(PresenceNode):
 
     @handles(DEVICES_GET)
     def _devices(self, item: Item) -> DevicesResp:
-        user = item.origin.user
-        rows = []
+        rows = [
+            Device(
+                device_type=d.type, device_id=d.id, device_name=d.name, online=int(d.online), login_time=d.login_time,
+                last_seen=d.last_seen,
+            )
+            for d in self.devices(item.origin.user)
+        ]  # fmt: skip
+        return DevicesResp(devices=rows)
+
+    def devices(self, user: str) -> tuple[DeviceInfo, ...]:
+        require_user(user)
+        found = []
         for device in self._store.devices.of(user):
             online = self.is_online(user, device)
-            rows.append(
-                Device(
-                    device_type=device.type, device_id=device.id, device_name=device.name, online=int(online),
-                    login_time=device.number // 1000, last_seen=0 if online else last_seen_of(device),
-                )
-            )  # fmt: skip
-        return DevicesResp(devices=rows)
+            last_seen = 0 if online else last_seen_of(device)
+            found.append(DeviceInfo(device.type, device.id, device.name, online, device.number // 1000, last_seen))
+        return tuple(found)
 
     @handles(KICKOUT)
     def _kick(self, item: Item) -> KickOutAck:
@@ -74,6 +81,13 @@ class DevicesNode(PresenceNode):
             return False
         self._cut(user, 0, self._store.devices.expel(user, None, shut=disabled))
         return True
+
+    def not_before(self, user: str, when: int) -> None:
+        require_user(user)
+        if when < 1:
+            raise AppError(Code.PARAM, "a time is needed")
+        self.require_accounts([user])
+        self._cut(user, 0, self._store.devices.expel(user, None, not_before=when))
 
 
 def require_user(user: str) -> None:

@@ -298,6 +298,12 @@ class GroupNode(MessageNode, Groups):
             raise AppError(Code.GROUP_NOT_FOUND)
         return found
 
+    def info(self, group: str) -> Profile:
+        found = self._store.groups.info(group)
+        if found is None:
+            raise AppError(Code.GROUP_NOT_FOUND)
+        return found
+
     def is_member(self, group: str, user: str) -> bool:
         return bool(self._store.groups.present(group, [user]).members)
 

@@ -54,13 +54,14 @@ SERVER = "imesh/0.1.0"
 class Attempt:
     """A login under way."""
 
-    __slots__ = ("device", "entered", "kicked_by", "login", "monitor", "pack", "topic", "user")
+    __slots__ = ("device", "entered", "issued", "kicked_by", "login", "monitor", "pack", "topic", "user")
 
     def __init__(self, pack: Pack, login: Login, device: bytes) -> None:
         self.pack = pack
         self.login = login
         self.device = device  # as it is kept
         self.user = ""
+        self.issued = 0  # when his token was (s)
         self.monitor = False  # may listen to sessions of others
         self.topic = ""  # subscribed for it
         self.entered = False  # among those whose groups are known here
@@ -114,7 +115,7 @@ class Logins:
         if accepted is None:
             self._refused(client, attempt, error)
             return
-        user, attempt.monitor = accepted
+        user, attempt.monitor, attempt.issued = accepted
         attempt.user = user
         attempt.topic = publications.USER + user
         self._pending.setdefault(user, []).append(client)
@@ -137,7 +138,7 @@ class Logins:
         start(
             user_node.enter,
             lambda number, error: self._entered(client, attempt, number, error),
-            attempt.user, attempt.login.device_type, attempt.device,
+            attempt.user, attempt.login.device_type, attempt.device, attempt.issued,
         )  # fmt: skip
 
     def _entered(self, client: Client, attempt: Attempt, number: int | None, error: Exception | None) -> None:

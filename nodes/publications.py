@@ -53,9 +53,9 @@ def kick(device_type: int, number: int) -> bytes:
     return _encode((KICK, device_type, number))
 
 
-def sync(skip: str, command: int, content: str) -> bytes:
+def sync(skip: str, command: int, content: str, pack_id: str = "") -> bytes:
     """An item that tells a user what to fetch again."""
-    return delivery(skip, SYNC_DATA_CMD, 0, "", encode_payload(SyncDataReq(command=command, content=content)))
+    return delivery(skip, SYNC_DATA_CMD, 0, pack_id, encode_payload(SyncDataReq(command=command, content=content)))
 
 
 def joined(group: str, version: int, newest: int) -> bytes:

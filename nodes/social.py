@@ -22,6 +22,8 @@ from packs.enums import SyncCommand
 from packs.ids import is_user_id
 
 DIRECT, REQUEST = "direct", "request"
+SYNC_MAX, SYNC_CONTENT_MAX = 1_000, 4_096
+"""Users that get one sync command of others, and characters in it."""
 STIRRED = publications.stirred()
 
 
@@ -63,6 +65,15 @@ class SocialNode(PackNode):
         """Have users fetch something again, on all their devices but connection `skip`."""
         body = publications.sync(skip, command, "")
         for user in users:
+            topic = publications.USER + user
+            if self.process.fanout.holders(topic):
+                self.publish(topic, body)
+
+    def sync(self, users: tuple[str, ...], command: int, content: str, pack_id: str) -> None:
+        require_ids(users, SYNC_MAX)
+        require_short("content", content, SYNC_CONTENT_MAX)
+        body = publications.sync("", command, content, pack_id)
+        for user in dict.fromkeys(users):
             topic = publications.USER + user
             if self.process.fanout.holders(topic):
                 self.publish(topic, body)

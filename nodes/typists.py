@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mesh.errors import AppError
+from mesh.limits import Buckets
 from nodes import publications
 from nodes.contracts import Groups
-from nodes.limits import Buckets
 from nodes.packs import Item, handles
 from nodes.social import SocialNode, require_self
 from packs.codec import encode_payload

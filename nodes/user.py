@@ -3,19 +3,20 @@ other is in the parts that it is put together from: see `nodes/social.py`."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from mesh.dispatch import Incoming
 from mesh.errors import AppError, Overloaded, Timeout
+from mesh.limits import Buckets, address_key
 from mesh.loop import post
 from mesh.node import batch
 from nodes import publications
 from nodes.auth import Passwords, Tokens
-from nodes.contracts import Accepted, Login, User
+from nodes.contracts import Accepted, Account, Login, User
 from nodes.devices import DevicesNode, require_user
 from nodes.friends import FriendsNode
-from nodes.limits import Buckets, address_key
 from nodes.profiles import ProfilesNode
 from nodes.typists import TypistsNode
 from packs.codes import Code
@@ -48,7 +49,7 @@ class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
                 if self._auth.mode == "password":
                     self.pool.submit(self._check_password, (call, login), call.deadline)
                     continue
-                accepted = Accepted(login.client_id, False)
+                accepted = Accepted(login.client_id, False, int(time.time()))
                 if self._auth.mode == "token":
                     found = self._tokens.accepted(login.secret)
                     if found is None or found.user != login.client_id:
@@ -85,7 +86,7 @@ class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
             post(call.fail, Timeout(str(error)))
             return
         if good:
-            post(call.reply, self._with_rights(Accepted(login.client_id, False)))
+            post(call.reply, self._with_rights(Accepted(login.client_id, False, int(time.time()))))
         else:
             post(call.fail, self._failed(login))
 
@@ -97,7 +98,10 @@ class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
                     call.fail(Timeout(str(error)))
                 return
             for call, number in zip(calls, numbers, strict=True):
-                user, device_type, _ = call.args
+                user, device_type, _, _ = call.args
+                if number < 0:
+                    call.fail(AppError(Code.CONN_CREDENTIALS, "the token counts no more: get a new one"))
+                    continue
                 if not number:
                     call.fail(AppError(Code.CONN_DENIED, "the account is disabled"))
                     continue
@@ -123,6 +127,16 @@ class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
 
     def accounts(self, start: int, count: int) -> tuple[tuple[str, int], ...]:
         return tuple(self._store.users.page(start, count))
+
+    def register(self, user: str, password: str, request: str) -> bool:
+        require_user(user)
+        if not password or not request:
+            raise AppError(Code.PARAM, "the password is empty")
+        return self._store.users.add(user, self._passwords.hash(password), False, request)
+
+    def account(self, user: str) -> Account:
+        require_user(user)
+        return Account(*self._store.users.account(user))
 
     def token(self, user: str, seconds: int) -> str:
         require_user(user)

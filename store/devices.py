@@ -69,15 +69,18 @@ class Devices:
         calls = [(SEEN, (key("d", user),), (tag(user), user, *viewers)) for user, viewers in asked]
         return [Sight(_devices(found), tuple(map(bool, may))) for found, *may in self._reads.run_all(calls)]
 
-    def expel(self, user: str, device: Device | None, device_type: int = 0, shut: bool | None = None) -> int:
+    def expel(
+        self, user: str, device: Device | None, device_type: int = 0, shut: bool | None = None, not_before: int = 0
+    ) -> int:
         """End logins: of this `device` while it is what is there, else of `device_type` (0: all).
 
-        `shut` disables the account or enables it again. Returns the number below which logins end, 0 when there are
+        `shut` disables the account or enables it again; tokens issued before
+        `not_before` (s) count no more. Returns the number below which logins end, 0 when there are
         none.
         """
         keys = (self._keys.account(user), self._keys.logins(user), self._keys.of_user("d", user))
         only = (device.type, device.number) if device is not None else (device_type, "")
-        number: int = self._writes.run(EXPEL, keys, (*only, "" if shut is None else int(shut)))
+        number: int = self._writes.run(EXPEL, keys, (*only, "" if shut is None else int(shut), not_before or ""))
         return number
 
 

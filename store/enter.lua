@@ -1,15 +1,19 @@
 -- Give logins their numbers: of one user and device type the highest stays.
 -- KEYS[1]  a key of the shard (any)
--- ARGV     5 per login: account, the user's logins, his devices, device type, device (see store/devices.py)
--- Returns  per login: its number, 0 when the account is disabled
+-- ARGV     6 per login: account, the user's logins, his devices, device type, device (see store/devices.py), when his
+--          token was issued (s)
+-- Returns  per login: its number, 0 when the account is disabled, -1 when the token is too old
 -- Numbers are µs of the clock or the last one + 1: they grow even after the data were lost.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local result = {}
-for i = 1, #ARGV, 5 do
+for i = 1, #ARGV, 6 do
   local logins, devices, device_type = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  if redis.call('HEXISTS', ARGV[i], 'disabled') == 1 then
+  local account = redis.call('HMGET', ARGV[i], 'disabled', 'notBefore')
+  if account[1] then
     result[#result + 1] = 0
+  elseif account[2] and tonumber(ARGV[i + 5]) < tonumber(account[2]) then
+    result[#result + 1] = -1
   else
     local number = math.max(now, tonumber(redis.call('HGET', logins, device_type) or 0) + 1)
     local text = string.format('%.0f', number)

@@ -1,11 +1,17 @@
 -- End logins: number them over, so that those that there are are kicked out; and shut the account, or open it.
 -- KEYS     account, the user's logins, his devices
--- ARGV     device type (0: all), login number that it must have ('' = any), '1' disable, '0' enable, '' neither
+-- ARGV     device type (0: all), login number that it must have ('' = any), '1' disable, '0' enable, '' neither,
+--          time (s) before which tokens count no more ('' = as it is; it only rises)
 -- Returns  the new number, 0 when there was no such login
 if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'disabled', '1') end
 if ARGV[3] == '0' then
   redis.call('HDEL', KEYS[1], 'disabled')
   return 0
+end
+if ARGV[4] ~= '' then
+  local before = tonumber(redis.call('HGET', KEYS[1], 'notBefore') or 0)
+  if tonumber(ARGV[4]) < before then return 0 end
+  redis.call('HSET', KEYS[1], 'notBefore', ARGV[4])
 end
 if ARGV[2] ~= '' then
   local record = redis.call('HGET', KEYS[3], ARGV[1])

@@ -158,6 +158,12 @@ class Groups:
             args += (keys.my_groups(user), "1" if user in members else "0")
         self._writes.run_all([(MY_GROUPS, (f"{tag}:stamp",), args) for tag, args in by_shard.items()])
 
+    def info(self, group: str) -> Profile | None:
+        """The info of a group, whoever asks; None when there is no such group."""
+        fields = ("name", "avatar", "owner", "desc", "limit", "mode", "created", "updated")
+        row = self._reads.ask("HMGET", self._keys.group_info(group), *fields)
+        return None if row[2] is None else _profile(group, row)
+
     # ---- who is in a group
 
     def present(self, group: str, users: Sequence[str]) -> Presence:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
+from store.api import ApiStore
 from store.audit import Audit
 from store.controls import Controls
 from store.devices import Devices
@@ -53,6 +54,10 @@ class HotStore:
         self.friends = Friends(self.writes, self.reads, self.keys)
         self.profiles = Profiles(self.writes, self.reads, self.keys)
         self.pressure = Pressure(self.reads, self.keys.session_tags(), settings.log_rows)
+        self.api = ApiStore(
+            self.writes, self.reads, self.keys, keep_seconds=settings.idempotency_seconds,
+            dedup_seconds=settings.dedup_seconds,
+        )  # fmt: skip
 
     def open(self) -> None:
         """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet."""

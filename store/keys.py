@@ -54,6 +54,8 @@ AUDIT = "imesh:audit"
 """Stream of who listened to which session of others: who, action, session, device, address."""
 DATASET = "imesh:dataset"
 """Random id of these data, and the number of shards they were made with."""
+API_KEYS = "imesh:api:keys"
+"""Hash of the API keys: id -> key (store/api.py)."""
 GROUP_PREFIX = "GC_"
 """What the ids of groups begin with, and no other session's."""
 DEDUP_BYTES = 12
@@ -118,6 +120,14 @@ class Keys:
 
     def account(self, user: str) -> str:
         return f"{self.user_tag(user)}:u:{user}"
+
+    def api_request(self, record: str) -> str:
+        """A request with an Idempotency-Key."""
+        return f"imesh:api:r:{record}"
+
+    def api_nonce(self, caller: str, nonce: str) -> str:
+        """A nonce of a signed request."""
+        return f"imesh:api:n:{caller}:{nonce}"
 
 
 def dedup_field(session: str, sender: str, pack_id: str) -> bytes:

@@ -22,6 +22,7 @@ RECENT = Script("recent.lua")
 OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")
 NEWEST = Script("newest.lua")
+IDEMPOTENCY = Script("idempotency.lua")
 ENTER = Script("enter.lua")
 ADD_ACCOUNT = Script("add_account.lua")
 LEFT = Script("left.lua")
@@ -66,6 +67,6 @@ LOG_TRIM = Script("log_trim.lua")
 LOG = (LOG_OPEN, LOG_READ, LOG_TRIM)
 
 ALL = (
-    COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, ADD_ACCOUNT, CONTROL, READ, ENQUEUE, PRIORITY,
+    COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, ADD_ACCOUNT, IDEMPOTENCY, CONTROL, READ, ENQUEUE, PRIORITY,
     *GROUPS, *PEOPLE, *LOG,
 )  # fmt: skip

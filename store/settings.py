@@ -30,6 +30,8 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fixed when the data are made."""
     dedup_seconds: int = 3600
     """How long a repeated packId is recognised, at least."""
+    idempotency_seconds: int = 86_400
+    """How long the answer to an HTTP request with an Idempotency-Key is kept, at least."""
     log_seconds: int = 600
     """How long rows wait in the log for push and hooks, and for the archive where no node keeps one."""
 
@@ -47,6 +49,8 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "shards", "must be from 1 to 1024"
         if self.dedup_seconds < 60:
             yield "dedup_seconds", "must be at least 60"
+        if self.idempotency_seconds < self.dedup_seconds:
+            yield "idempotency_seconds", "must be at least dedup_seconds"
         if self.log_rows < 1000:
             yield "log_rows", "must be at least 1000"
         try:

@@ -21,14 +21,15 @@ class Users:
         self._keys = keys
 
     def enter(
-        self, logins: Sequence[tuple[str, int, bytes]], done: Callable[[list[int] | None, Exception | None], None]
+        self, logins: Sequence[tuple[str, int, bytes, int]], done: Callable[[list[int] | None, Exception | None], None]
     ) -> None:
-        """Give each (user, device type, device as in `devices.record`) its login number: strictly increasing, so that
-        the highest is the newest; 0 when the account is disabled."""
+        """Give each (user, device type, device as in `devices.record`, when his token was issued in s) its login
+        number: strictly increasing, so that the highest is the newest; 0 when the account is disabled, -1 when the
+        token is too old."""
         keys = self._keys
         args: list[Any] = []
-        for user, device_type, device in logins:
-            args += (keys.account(user), keys.logins(user), keys.of_user("d", user), device_type, device)
+        for user, device_type, device, issued in logins:
+            args += (keys.account(user), keys.logins(user), keys.of_user("d", user), device_type, device, issued)
         self._writes.evaluate(done, ENTER, (f"{keys.user_tag(logins[0][0])}:stamp",), args)
 
     def numbers(
@@ -70,14 +71,23 @@ class Users:
         found = self._reads.ask("HGET", self._keys.account(user), "password")
         return found.decode() if found is not None else None
 
-    def add(self, user: str, password_hash: str, replace: bool) -> bool:
-        """Make an account. False when it exists and `replace` is False. In a greenlet."""
+    def add(self, user: str, password_hash: str, replace: bool, request: str = "") -> bool:
+        """Make an account. False when it exists, `replace` is False, and `request` is not what made it. In a
+        greenlet."""
         created = int(time.time() * 1000)
-        args = (password_hash, created, "1" if replace else "0")
+        args = (password_hash, created, "1" if replace else "0", request)
         outcome = self._writes.run(ADD_ACCOUNT, (self._keys.account(user),), args)
         if outcome == 1:
             self._writes.ask("ZADD", USERS, "NX", created, user)
         return bool(outcome)
+
+    def account(self, user: str) -> tuple[int, bool, int]:
+        """When an account was made (ms, 0: there is none), whether it is disabled, and the time (s) before which its
+        tokens do not count. In a greenlet."""
+        created, disabled, not_before = self._reads.ask(
+            "HMGET", self._keys.account(user), "created", "disabled", "notBefore"
+        )
+        return int(created or 0), disabled is not None, int(not_before or 0)
 
     def page(self, start: int, count: int) -> list[tuple[str, int]]:
         """Accounts in order of creation, as (user, created ms). In a greenlet."""

@@ -22,8 +22,8 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 LAYOUTS = {
-    "default": {"edge": ["broker", "user"], "core": ["chat", "group", "history", "msgop"], "cold": ["olap"]},
-    "split": {kind: [kind] for kind in ("broker", "user", "chat", "group", "history", "msgop", "olap")},
+    "default": {"edge": ["broker", "user", "http"], "core": ["chat", "group", "history", "msgop"], "cold": ["olap"]},
+    "split": {kind: [kind] for kind in ("broker", "user", "http", "chat", "group", "history", "msgop", "olap")},
 }
 """Process groups of the topologies that the message tests run on."""
 START_SECONDS = 20.0
@@ -39,6 +39,8 @@ def topology_text(
     more or other settings by table."""
     groups = LAYOUTS[layout] if isinstance(layout, str) else layout
     found: dict[str, dict[str, Any]] = {"mesh": {"stats": "127.0.0.1:0"}, "node.broker": {"listen": "127.0.0.1:0"}}
+    if any("http" in nodes for nodes in groups.values()):
+        found["node.http"] = {"listen": "127.0.0.1:0"}
     for group, nodes in groups.items():
         found[f"process.{group}"] = {"nodes": nodes, "count": (counts or {}).get(group, 1)}
     for table, values in (tables or {}).items():
@@ -148,6 +150,17 @@ class System:
                 host, port = where.rsplit(":", 1)
                 found.append((host, int(port)))
         return found
+
+    def http(self, kind: str = "http") -> tuple[str, int]:
+        """Where an http node listens: "http" or "https"."""
+        found = (p.get("nodes", {}).get("http", {}).get(kind) for p in self.status().values())
+        host, port = next(filter(None, found)).rsplit(":", 1)
+        return host, int(port)
+
+    @property
+    def first_key(self) -> str:
+        """The API key that the first start shows."""
+        return re.findall(r"imk_[a-z0-9]+_[\w-]{43}", self.log)[0]
 
     def address(self, kind: str = "tcp") -> tuple[str, int]:
         return self.addresses(kind)[0]

@@ -178,7 +178,8 @@ def test_login_numbers_grow(redis: Redis) -> None:
     users = Users(redis, redis, Keys(64))
     outcome: list[Any] = []
     for _ in range(3):
-        post(users.enter, [("alice", 1, b""), ("alice", 1, b""), ("bob", 2, b"")], lambda n, e: outcome.append(n))
+        logins = [("alice", 1, b"", 0), ("alice", 1, b"", 0), ("bob", 2, b"", 0)]
+        post(users.enter, logins, lambda n, e: outcome.append(n))
     wait_until(lambda: len(outcome) == 3, "the logins")
     numbers = [n for found in outcome for n in found[:2]]
     assert numbers == sorted(set(numbers))

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh import limits as shared_limits
+from mesh.limits import Bucket, Buckets, address_key
 from nodes import limits
-from nodes.limits import BrokerLimits, Bucket, Buckets, address_key
+from nodes.limits import BrokerLimits
 from nodes.settings import BrokerSettings
 
 EPSILON = 1e-6
@@ -63,7 +65,8 @@ def test_a_bucket_says_when_it_is_full() -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time that buckets see, to be moved."""
     time = [1000.0]
-    monkeypatch.setattr(limits, "now", lambda: time[0])
+    for module in (shared_limits, limits):
+        monkeypatch.setattr(module, "now", lambda: time[0])
     return time
 
 
@@ -83,7 +86,7 @@ def test_events_that_were_not_asked_about_count(clock: list[float]) -> None:
 
 
 def test_full_buckets_are_forgotten_and_others_not(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_KEYS", 10)
+    monkeypatch.setattr(shared_limits, "MAX_KEYS", 10)
     buckets = Buckets(1.0, 1)
     for n in range(10):
         buckets.take(f"early{n}")
