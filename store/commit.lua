@@ -20,6 +20,7 @@ local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
 -- As text once: a number costs more in a string or a command than most of what is done with it.
 local dedup_now, dedup_before = ':d:' .. bucket, ':d:' .. (bucket - 1)
 local broken = {}
+local expiring = {} -- tables of digests that are known to expire
 local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
 
 local function number(n) return format('%.0f', n) end
@@ -71,7 +72,10 @@ local function store(i)
   call('HSET', meta, 'q', seq_text, 'n', n_text, 'r:' .. sender, seq_text .. ':' .. n_text)
   call('HSET', dedup, field, pack('>I8I8', seq, last) .. crc)
   if marks > '1' then prioritize(tag .. ':c:' .. session, seq_text .. ' ' .. session, i) end
-  if call('HLEN', dedup) == 1 then call('EXPIRE', dedup, 2 * dedup_seconds) end
+  if not expiring[dedup] then
+    if call('HLEN', dedup) == 1 then call('EXPIRE', dedup, 2 * dedup_seconds) end
+    expiring[dedup] = true
+  end
   if log_keep_ms > 0 and seq % TRIM_EVERY == 0 then
     call('XADD', tag .. ':log', 'MINID', '~', log_floor, '*', 's', session, 'e', entry)
   else
