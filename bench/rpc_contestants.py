@@ -1,7 +1,7 @@
 """The other contestants of `bench.rpc`, each end in a process of its own: blocking pyzmq and zerorpc.
 
-    python -m bench.peers CONTESTANT server            prints its endpoint, serves until stdin ends
-    python -m bench.peers CONTESTANT client ENDPOINT   for each line `waiters seconds pid-of-server` prints an Outcome
+    python -m bench.rpc_contestants CONTESTANT server            prints its endpoint, serves until stdin ends
+    python -m bench.rpc_contestants CONTESTANT client ENDPOINT   for each line `waiters seconds pid-of-server` prints an Outcome
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Pair:
 
     @staticmethod
     def _start(*arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "bench.peers", *arguments]
+        command = [sys.executable, "-m", "bench.rpc_contestants", *arguments]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     @staticmethod

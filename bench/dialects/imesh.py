@@ -1,0 +1,174 @@
+"""imesh's own protocol, in msgpack, over TCP or TLS."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import time
+
+import msgspec
+
+from bench.dialects import BATCH, RECV_BYTES, Peer, Took, dial
+from packs import structs as s
+from packs import table as t
+from packs.codec import decode_payload, encode_payload
+from packs.connection import ClientConnection
+from packs.flags import ACK, COUNTER
+from packs.ids import single_session
+
+PAGE = 100
+"""Messages asked for at once in history."""
+_length = struct.Struct(">I").pack
+_encode = msgspec.msgpack.Encoder().encode
+_MESSAGES = (t.MSG_SINGLE_CHAT, t.MSG_GROUP_CHAT)
+
+
+class _Header(msgspec.Struct, array_like=True, gc=False):
+    type: int
+    version: int
+    flags: int
+    pack_id: str
+    payload: bytes
+
+
+class _Ack(msgspec.Struct, rename="camel", gc=False):
+    error_code: dict[str, object] = {}
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str = ""
+
+
+_header = msgspec.msgpack.Decoder(_Header).decode
+_ack = msgspec.msgpack.Decoder(_Ack).decode
+_message = msgspec.msgpack.Decoder(_Message).decode
+
+
+class Imesh:
+    """A dialect; `tls` for connections by TLS."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+
+    def register(self, address: tuple[str, int], users: list[str]) -> None:
+        pass  # in open mode anybody is who he says
+
+    def away(self, address: tuple[str, int], users: list[str]) -> None:
+        pass  # everybody's messages are kept
+
+    def connect(self, address: tuple[str, int], users: list[str]) -> list[Peer]:
+        peers: list[Peer] = []
+        login = ClientConnection()
+        for i in range(0, len(users), BATCH):
+            fresh = [Peer(user, self._dial(address)) for user in users[i : i + BATCH]]
+            for peer in fresh:
+                request = s.LoginReq(client_id=peer.user, device_type=5, device_id="bench")
+                peer.sock.sendall(login.request(t.LOGIN, request, "login"))
+            for peer in fresh:
+                if b"\xa4code\x00" not in peer.sock.recv(4096):
+                    raise RuntimeError(f"login of {peer.user} failed")
+            peers += fresh
+        return peers
+
+    def _dial(self, address: tuple[str, int]) -> socket.socket:
+        sock = dial(address)
+        return self._tls.wrap_socket(sock, server_hostname="localhost") if self._tls is not None else sock
+
+    def acknowledge(self, peers: list[Peer]) -> None:
+        pass  # every message is answered
+
+    def group(self, peers: list[Peer], name: str) -> str:
+        info = s.GroupChatInfo(name=name, member_limit=100_000)
+        request = s.GroupChatCreateReq(group_info=info, member_ids=[peer.user for peer in peers[1:]])
+        answer: s.GroupChatCreateResp = ask(peers[0].sock, t.GROUPCHAT_CREATE, request)
+        return answer.group_id
+
+    def single(self, peer: Peer, to: str, text: str) -> bytes:
+        return self._frame(t.MSG_SINGLE_CHAT, peer, to, text)
+
+    def to_group(self, peer: Peer, group: str, text: str) -> bytes:
+        return self._frame(t.MSG_GROUP_CHAT, peer, group, text)
+
+    @staticmethod
+    def _frame(pack_type: int, peer: Peer, to: str, text: str) -> bytes:
+        payload = encode_payload(s.MsgReq(to=to, content=text, content_type=1))
+        body = _encode((pack_type, 1, COUNTER, f"{peer.user}-{peer.number}", payload))
+        return _length(len(body) + 4) + body
+
+    def take(self, peer: Peer, data: bytes) -> Took:
+        acked, refused, texts = 0, 0, []
+        data = peer.rest + data
+        start, end = 0, len(data)
+        while end - start >= 4:
+            stop = start + int.from_bytes(data[start : start + 4], "big")
+            if stop > end:
+                break
+            pack = _header(data[start + 4 : stop])
+            start = stop
+            if pack.type not in _MESSAGES:
+                continue
+            if pack.flags & ACK:
+                acked += 1
+                refused += _ack(pack.payload).error_code.get("code") != 0
+            else:
+                texts.append(_message(pack.payload).content)
+        peer.rest = data[start:]
+        return Took(acked, refused, texts)
+
+    def counted(self, peer: Peer, data: bytes) -> int:
+        data = peer.rest + data
+        at, end, count = 0, len(data), 0
+        while end - at >= 4:
+            size = int.from_bytes(data[at : at + 4], "big")
+            if end - at < size:
+                break
+            count += data[at + 5] == t.MSG_GROUP_CHAT
+            at += size
+        peer.rest = data[at:]
+        return count
+
+    def catch_up(self, address: tuple[str, int], users: list[str], messages: int) -> list[list[str]]:
+        """As an app does it: log in, recent sessions (19), then pages of the history of each (21)."""
+        return [self._caught_up(peer) for peer in self.connect(address, users)]
+
+    @staticmethod
+    def _caught_up(peer: Peer) -> list[str]:
+        recent: s.HotSessionResp = ask(peer.sock, t.HOTSESSION_SYNC, s.HotSessionReq(timestamp=0))
+        texts: list[str] = []
+        for session in recent.sessions:
+            seq, left = 0, session.unread_count
+            while left > 0:
+                page = page_of(peer.sock, session.session_id, seq, min(left, PAGE))
+                if not page:
+                    break
+                texts += (message.content for message in page)
+                seq, left = page[-1].prev_seq_id, left - len(page)
+        peer.sock.close()
+        return texts[::-1]
+
+
+def ask(sock: socket.socket, pack_type: int, payload: s.Payload):  # type: ignore[no-untyped-def]
+    """A request and its answer, while nothing else is under way. Raises `RuntimeError` when it is refused."""
+    machine = ClientConnection()
+    sock.sendall(machine.request(pack_type, payload, f"{time.perf_counter()}", COUNTER))
+    while True:
+        for pack in machine.receive(sock.recv(RECV_BYTES)):
+            if pack.flags & ACK:
+                answer = decode_payload(t.payload_struct(pack.type, response=True), pack.payload)
+                code = answer.code if isinstance(answer, s.CommonErrorCode) else answer.error_code.code  # type: ignore[attr-defined]
+                if code:
+                    raise RuntimeError(f"{pack_type}: {answer}")
+                return answer
+
+
+def page_of(sock: socket.socket, session: str, seq: int, count: int) -> list[s.MsgReq]:
+    """A page of history, newest first, from number `seq` (0: the newest) downwards."""
+    request = s.HistoryMsgPullReq(session_id=session, seq_id=seq, count=count)
+    answer: s.HistoryMsgPullResp = ask(sock, t.HISTORY_MSG_PULL, request)
+    return [decode_payload(s.MsgReq, pack.payload) for pack in answer.msgs]
+
+
+def session_of(a: str, b: str) -> str:
+    """The id of a single chat."""
+    return single_session(a, b)
