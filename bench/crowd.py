@@ -39,7 +39,7 @@ class Crowd:
             peer.position = position
             peer.sock.setblocking(False)
             self._epoll.register(peer.sock.fileno(), select.EPOLLIN)
-        self._drain()
+        self.drain()
         self._read = {p.sock.fileno(): p for p in self.peers[-WATCHERS:]}
 
     def closed_loop(self, senders: int, window: int, seconds: float) -> Result:
@@ -77,7 +77,7 @@ class Crowd:
         result = self._result
         result.seconds = time.perf_counter() - started
         self._more = False
-        self._drain()
+        self.drain()
         result.wrong += abs(result.sent - result.acked)
         result.delivered = sum(self._counts.values())
         for fd, count in self._counts.items():
@@ -112,7 +112,8 @@ class Crowd:
             for _ in range(took.acked):
                 self._send(peer)
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Read until nothing has come for a while."""
         quiet = time.perf_counter() + QUIET_SECONDS
         while time.perf_counter() < quiet:
             if self._poll(0.05):

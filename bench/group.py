@@ -10,21 +10,22 @@ from __future__ import annotations
 import os
 import sys
 import time
-from functools import partial
 
-from bench.crowd import Crowd, Result
-from bench.measure import CLIENT_CORES, Figures, Mark, Report, Rounds, percentile, pin, progress, table
-from bench.pairs import connect
-from bench.running import ROOT, Mesh, make_parser, parse
+from bench import workloads
+from bench.crowd import Crowd
+from bench.dialects.imesh import ask
+from bench.measure import CLIENT_CORES, Figures, Mark, Report, Rounds, pin, progress, table
+from bench.running import LAYOUTS, OPEN_DOOR, Mesh, make_parser, parse
+from bench.workloads import GROUP_WINDOW, ONLINE_WRITERS
 from packs import structs as s
 from packs import table as t
 from packs.codec import decode_payload
 from packs.connection import ClientConnection
-from packs.flags import ACK, COUNTER
 
-LAYOUTS = {"default": ROOT / "topology.toml", "split": ROOT / "topologies" / "split.toml"}
-SETTINGS = {"IMESH_NODE_BROKER_LISTEN": "127.0.0.1:0", "IMESH_NODE_GROUP_MAX_MEMBERS": "100000"}
-ONLINE, SENDERS, WINDOW = 200, 4, 4
+ONLINE = 200
+IDS_PER_REQUEST = 9_000
+"""Ids in one request that adds members."""
+LOAD = f"{ONLINE} online, {ONLINE_WRITERS} × {GROUP_WINDOW}"
 SIZES = {"10,000 members, 200 online": (10_000, 200, 200.0), "100,000 members, 200 online": (100_000, 200, 200.0),
          "5,000 members, all online": (5_000, 5_000, 4.0)}  # fmt: skip
 """Members, online, messages per second."""
@@ -39,21 +40,18 @@ def main() -> int:
     options = parse(parser)
     layouts = options.layout or list(LAYOUTS)  # type: ignore[attr-defined]
     pin(os.getpid(), CLIENT_CORES)
-    _allow_files()
+    workloads.allow_files()
     rounds = Rounds()
     for number in range(options.rounds):
         for layout in layouts:
-            with Mesh(LAYOUTS[layout], SETTINGS) as mesh:
-                crowd = Crowd(mesh.address(), f"r{number}", ONLINE, ONLINE)
-                crowd.closed_loop(SENDERS, WINDOW, 0.5)  # warm
-                name = f"{layout}, 200 online, {SENDERS} × {WINDOW}"
-                rounds.add(name, _measured(mesh, partial(crowd.closed_loop, SENDERS, WINDOW, options.seconds)))
-                crowd.close()
+            with Mesh(LAYOUTS[layout], OPEN_DOOR) as mesh:
+                name = f"{layout}, {LOAD}"
+                rounds.add(name, workloads.group(mesh, ONLINE, options.seconds))
                 rounds.add(f"{layout}, logins", _logins(mesh))
                 rounds.add(f"{layout}, syncs", _syncs(mesh))
             progress(f"round {number + 1}/{options.rounds}  {layout}: {rounds.text(name, 'us')} µs")
     for size, (members, online, rate) in SIZES.items():
-        with Mesh(LAYOUTS[layouts[0]], SETTINGS) as mesh:
+        with Mesh(LAYOUTS[layouts[0]], OPEN_DOOR) as mesh:
             rounds.add(size, _large(mesh, members, online, rate, max(5.0, options.seconds)))
         progress(size)
     settings = {
@@ -66,40 +64,33 @@ def main() -> int:
     return report.publish(options.json)
 
 
-def _allow_files() -> None:
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _measured(mesh: Mesh, run) -> Figures:  # type: ignore[no-untyped-def]
-    clock = mesh.clock(generator=os.getpid())
-    result: Result = run()
-    seconds, used, foreign = clock.stop()
-    generator = used.pop("generator")
-    redis = used.pop("redis", 0.0)
-    delivered, sent = max(1, result.delivered), max(1, result.sent)
-    return {
-        "us": (sum(used.values()) + redis) / delivered, "message_us": (sum(used.values()) + redis) / sent,
-        "redis_us": redis / sent, "rate": delivered / result.seconds, "wrong": result.wrong,
-        "p50_ms": percentile(result.latencies, 0.5) * 1e3, "p99_ms": percentile(result.latencies, 0.99) * 1e3,
-        "generator": generator / (seconds * 1e6), "foreign": foreign,
-    }  # fmt: skip
-
-
 def _large(mesh: Mesh, members: int, online: int, rate: float, seconds: float) -> Figures:
-    connect(mesh.address(), ["first"])
+    mesh.dialect.connect(mesh.address(), ["first"])
     before = mesh.memory()
-    crowd = Crowd(mesh.address(), "big", online, members)
+    crowd = Crowd(mesh.dialect, mesh.address(), "big", online)
+    slowest = _join(crowd, members - online)
     after = mesh.memory()
-    found = _measured(mesh, lambda: crowd.open_loop(rate, seconds))
+    found = workloads.measured(mesh, lambda: crowd.open_loop(rate, seconds))
     crowd.close()
     return {
-        **found, "join_s": crowd.slowest_join, "members": members,
+        **found, "join_s": slowest, "members": members,
         "redis_bytes": (after["redis"] - before["redis"]) / members,
         "python_bytes": sum(after[n] - before[n] for n in after if n not in ("redis", "launcher")) / online,
     }  # fmt: skip
+
+
+def _join(crowd: Crowd, absent: int) -> float:
+    """Add members who are not there; seconds of the slowest request."""
+    owner, slowest = crowd.peers[0], 0.0
+    owner.sock.setblocking(True)
+    for i in range(0, absent, IDS_PER_REQUEST):
+        begun = time.perf_counter()
+        ids = [f"absent{n}" for n in range(i, min(absent, i + IDS_PER_REQUEST))]
+        ask(owner.sock, t.GROUPCHAT_JOIN, s.GroupChatJoinQuitReq(group_id=crowd.group, member_ids=ids))
+        slowest = max(slowest, time.perf_counter() - begun)
+    owner.sock.setblocking(False)
+    crowd.drain()
+    return slowest
 
 
 # ---- members' requests
@@ -107,13 +98,13 @@ def _large(mesh: Mesh, members: int, online: int, rate: float, seconds: float) -
 
 def _logins(mesh: Mesh) -> Figures:
     users = [f"login{n}" for n in range(LOGINS)]
-    owner = connect(mesh.address(), ["owner"])[0]
+    owner = mesh.dialect.connect(mesh.address(), ["owner"])[0]
     for n in range(GROUPS_EACH):
         for i in range(0, LOGINS, 100):
             info = s.GroupChatInfo(name=f"g{n}")
-            _ask(owner.sock, t.GROUPCHAT_CREATE, s.GroupChatCreateReq(group_info=info, member_ids=users[i : i + 100]))
+            ask(owner.sock, t.GROUPCHAT_CREATE, s.GroupChatCreateReq(group_info=info, member_ids=users[i : i + 100]))
     clock = mesh.clock()
-    peers = connect(mesh.address(), users)
+    peers = mesh.dialect.connect(mesh.address(), users)
     _, used, _ = clock.stop()
     for peer in peers:
         peer.sock.close()
@@ -121,11 +112,11 @@ def _logins(mesh: Mesh) -> Figures:
 
 
 def _syncs(mesh: Mesh) -> Figures:
-    sock = connect(mesh.address(), ["reader"])[0].sock
+    sock = mesh.dialect.connect(mesh.address(), ["reader"])[0].sock
     for n in range(SESSIONS // 2):
-        made = _ask(sock, t.GROUPCHAT_CREATE, s.GroupChatCreateReq(group_info=s.GroupChatInfo(name="g"), member_ids=[]))
-        _ask(sock, t.MSG_GROUP_CHAT, s.MsgReq(to=made.group_id, content="x" * 64))
-        _ask(sock, t.MSG_SINGLE_CHAT, s.MsgReq(to=f"friend{n}", content="x" * 64))
+        made = ask(sock, t.GROUPCHAT_CREATE, s.GroupChatCreateReq(group_info=s.GroupChatInfo(name="g"), member_ids=[]))
+        ask(sock, t.MSG_GROUP_CHAT, s.MsgReq(to=made.group_id, content="x" * 64))
+        ask(sock, t.MSG_SINGLE_CHAT, s.MsgReq(to=f"friend{n}", content="x" * 64))
     time.sleep(2.0)  # stamps rest
     return {f"us{at_once}": _sync_us(mesh, sock, at_once) for at_once in AT_ONCE}
 
@@ -145,15 +136,6 @@ def _sync_us(mesh: Mesh, sock, at_once: int) -> float:  # type: ignore[no-untype
     return sum(used.values()) / (SYNCS // at_once * at_once)
 
 
-def _ask(sock, pack_type: int, payload: s.Payload):  # type: ignore[no-untyped-def]
-    machine = ClientConnection()
-    sock.sendall(machine.request(pack_type, payload, f"{time.perf_counter()}", COUNTER))
-    while True:
-        for pack in machine.receive(sock.recv(1 << 20)):
-            if pack.flags & ACK:
-                return decode_payload(t.payload_struct(pack.type, response=True), pack.payload)
-
-
 # ---- the report
 
 
@@ -161,9 +143,9 @@ def _tables(rounds: Rounds, layouts: list[str]) -> dict[str, str]:
     heads = ["load", "CPU µs per delivery", "per message", "of it Redis", "deliveries/s", "p50 ms", "p99 ms",
              "generator"]  # fmt: skip
     rows = []
-    for key in (*(f"{layout}, 200 online, {SENDERS} × {WINDOW}" for layout in layouts), *SIZES):
+    for key in (*(f"{layout}, {LOAD}" for layout in layouts), *SIZES):
         rows.append([
-            key, rounds.text(key, "us", 2), rounds.text(key, "message_us", 0), rounds.text(key, "redis_us", 0),
+            key, rounds.text(key, "us", 2), rounds.text(key, "message_us", 0), rounds.text(key, "message_store_us", 0),
             rounds.text(key, "rate", 0), rounds.text(key, "p50_ms", 1), rounds.text(key, "p99_ms", 1),
             f"{rounds.of(key, 'generator').median:.0%} of a core",
         ])  # fmt: skip
@@ -181,7 +163,7 @@ def _tables(rounds: Rounds, layouts: list[str]) -> dict[str, str]:
 
 def _marks(rounds: Rounds, layouts: list[str]) -> list[Mark]:
     first = layouts[0]
-    delivery = rounds.of(f"{first}, 200 online, {SENDERS} × {WINDOW}", "us").median
+    delivery = rounds.of(f"{first}, {LOAD}", "us").median
     sync = rounds.of(f"{first}, syncs", f"us{AT_ONCE[-1]}").median
     return [
         Mark.at_most("lost, doubled, disordered or refused", rounds.total("wrong"), 0, ""),

@@ -12,12 +12,12 @@ from collections import Counter
 
 import redis
 
+from bench.dialects import TEXT_BYTES
 from bench.measure import CLIENT_CORES, Report, Rounds, pin, progress, table
-from bench.pairs import TEXT_BYTES, Pairs
-from bench.running import ROOT, Mesh, make_parser, parse
+from bench.pairs import Pairs
+from bench.running import LAYOUTS, OPEN_DOOR, Mesh, make_parser, parse
 
 PAIRS, WINDOW = 100, 8
-SETTINGS = {"IMESH_NODE_BROKER_LISTEN": "127.0.0.1:0", "IMESH_NODE_BROKER_MESSAGES_PER_SECOND": "0"}
 KINDS = {"h": "history: the message as it was sent, with its numbers", "log": "log, until it is archived or expires",
          "d": "digest by which a repeat is recognised, until it expires"}  # fmt: skip
 
@@ -28,8 +28,8 @@ def main() -> int:
     pin(os.getpid(), CLIENT_CORES)
     rounds = Rounds()
     for number in range(options.rounds):
-        with Mesh(ROOT / "topology.toml", SETTINGS) as mesh:
-            pairs = Pairs(mesh.address(), PAIRS)
+        with Mesh(LAYOUTS["default"], OPEN_DOOR) as mesh:
+            pairs = Pairs(mesh.dialect, mesh.address(), PAIRS)
             pairs.closed_loop(1, 0.5)  # keys exist
             server = redis.Redis(unix_socket_path=_socket(mesh))
             before, first = _used(server), _by_kind(server)

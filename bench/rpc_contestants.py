@@ -1,7 +1,7 @@
 """The other contestants of `bench.rpc`, each end in a process of its own: blocking pyzmq and zerorpc.
 
-    python -m bench.rpc_contestants CONTESTANT server            prints its endpoint, serves until stdin ends
-    python -m bench.rpc_contestants CONTESTANT client ENDPOINT   for each line `waiters seconds pid-of-server` prints an Outcome
+python -m bench.rpc_contestants CONTESTANT server            prints its endpoint, serves until stdin ends
+python -m bench.rpc_contestants CONTESTANT client ENDPOINT   to lines `waiters seconds pid-of-server`: an Outcome
 """
 
 from __future__ import annotations

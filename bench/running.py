@@ -16,7 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench.measure import SERVER_CORES, Clock, descendants, pin, progress, rss_bytes
+from bench.dialects import Dialect
+from bench.dialects.imesh import Imesh
+from bench.measure import SERVER_CORES, descendants, pin, progress
+from bench.systems import System
 
 ROOT = Path(__file__).parents[1]
 ANY_PORTS = {"IMESH_MESH_STATS": "127.0.0.1:0"}
@@ -29,12 +32,23 @@ TERMINATED = 143
 """Exit code after SIGTERM."""
 
 
-class Mesh:
+LAYOUTS = {"default": ROOT / "topology.toml", "split": ROOT / "topologies" / "split.toml"}
+OPEN_DOOR = {"IMESH_NODE_BROKER_LISTEN": "127.0.0.1:0", "IMESH_NODE_BROKER_MESSAGES_PER_SECOND": "0"}
+"""Settings for loads: any free port, and no limit for those who write much."""
+
+
+class Mesh(System):
     """A running mesh: a context. Its processes are pinned to the servers' core."""
 
-    def __init__(self, topology: Path, settings: Mapping[str, str] | None = None) -> None:
+    name = "imesh"
+    store = "redis"
+
+    def __init__(
+        self, topology: Path, settings: Mapping[str, str] | None = None, *, dialect: Dialect | None = None
+    ) -> None:
         """`settings` as `IMESH_<TABLE>_<KEY>`."""
         self.topology = topology
+        self.dialect = dialect or Imesh()
         self._settings = {**ANY_PORTS, **(settings or {})}
         self._directory = Path(tempfile.mkdtemp(prefix="imesh-bench-"))
         self.data = self._directory / "data"
@@ -95,19 +109,11 @@ class Mesh:
                 others["redis" if name.startswith("redis") else "launcher"].append(pid)
         return {**nodes, **{name: pids for name, pids in others.items() if pids}}
 
-    def clock(self, **others: int) -> Clock:
-        """Starts a clock of all processes, and of `others` by name."""
-        return Clock({**self.groups(), **{name: [pid] for name, pid in others.items()}})
-
-    def memory(self) -> dict[str, int]:
-        """Resident bytes by group of processes."""
-        return {name: sum(map(rss_bytes, pids)) for name, pids in self.groups().items()}
-
     def address(self) -> tuple[str, int]:
-        """Where clients connect: the only broker. Raises `KeyError` without one."""
+        """Where clients of its dialect connect: brokers of one host share their port. Raises `KeyError` without one."""
         for about in self.status.values():
             if "broker" in about["nodes"]:
-                host, _, port = about["nodes"]["broker"]["tcp"].rpartition(":")
+                host, _, port = about["nodes"]["broker"][self.dialect.endpoint].rpartition(":")
                 return host, int(port)
         raise KeyError("broker")
 

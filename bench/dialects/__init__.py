@@ -1,7 +1,7 @@
 """What the generators of load speak: one dialect per protocol, so that every system gets the same load.
 
-A text names its sender's number, the message's number from 1 and when it was sent (`perf_counter` seconds); that is what
-receivers check loss, repeats and order by, whatever the protocol.
+A text names its sender's number, the message's number from 1 and when it was sent (`perf_counter` seconds); that is
+what receivers check loss, repeats and order by, whatever the protocol.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ RECV_BYTES = 262_144
 ANSWER_SECONDS = 20.0
 """How long a blocking request waits for its answer."""
 BATCH = 100
-"""Logins under way at once."""
+"""Logins under way at once, unless a load asks for more."""
 
 
 class Took(NamedTuple):
@@ -66,14 +66,17 @@ class Peer:
 class Dialect(Protocol):
     """How to do the same things in one protocol. What blocks says so."""
 
+    endpoint: str
+    """What a system with several calls the one where this is spoken."""
+
     def register(self, address: tuple[str, int], users: list[str]) -> None:
         """Make accounts, where the system wants them; blocks."""
 
     def away(self, address: tuple[str, int], users: list[str]) -> None:
         """Make users for whom messages are kept while they are not connected; blocks."""
 
-    def connect(self, address: tuple[str, int], users: list[str]) -> list[Peer]:
-        """Log all of them in, ready to receive; blocks, and the sockets come out blocking."""
+    def connect(self, address: tuple[str, int], users: list[str], at_once: int = BATCH) -> list[Peer]:
+        """Log all of them in, `at_once` under way; ready to receive. Blocks, and the sockets come out blocking."""
 
     def acknowledge(self, peers: list[Peer]) -> None:
         """From now on the server acknowledges what these send; blocks."""
@@ -94,7 +97,7 @@ class Dialect(Protocol):
         """Only count the group's messages in the bytes; may put answers into `peer.out`."""
 
     def catch_up(self, address: tuple[str, int], users: list[str], messages: int) -> list[list[str]]:
-        """Log users in who were away, and fetch their `messages` each; the texts of each, oldest first. Blocks."""
+        """Log users in who were away, all at once, and fetch their `messages`; each one's texts, in order. Blocks."""
 
 
 def text_of(peer: Peer, now: float) -> str:

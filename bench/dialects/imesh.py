@@ -15,7 +15,6 @@ from packs import table as t
 from packs.codec import decode_payload, encode_payload
 from packs.connection import ClientConnection
 from packs.flags import ACK, COUNTER
-from packs.ids import single_session
 
 PAGE = 100
 """Messages asked for at once in history."""
@@ -50,6 +49,7 @@ class Imesh:
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
+        self.endpoint = "tcp" if tls is None else "tls"
 
     def register(self, address: tuple[str, int], users: list[str]) -> None:
         pass  # in open mode anybody is who he says
@@ -57,11 +57,11 @@ class Imesh:
     def away(self, address: tuple[str, int], users: list[str]) -> None:
         pass  # everybody's messages are kept
 
-    def connect(self, address: tuple[str, int], users: list[str]) -> list[Peer]:
+    def connect(self, address: tuple[str, int], users: list[str], at_once: int = BATCH) -> list[Peer]:
         peers: list[Peer] = []
         login = ClientConnection()
-        for i in range(0, len(users), BATCH):
-            fresh = [Peer(user, self._dial(address)) for user in users[i : i + BATCH]]
+        for i in range(0, len(users), at_once):
+            fresh = [Peer(user, self._dial(address)) for user in users[i : i + at_once]]
             for peer in fresh:
                 request = s.LoginReq(client_id=peer.user, device_type=5, device_id="bench")
                 peer.sock.sendall(login.request(t.LOGIN, request, "login"))
@@ -129,46 +129,68 @@ class Imesh:
         return count
 
     def catch_up(self, address: tuple[str, int], users: list[str], messages: int) -> list[list[str]]:
-        """As an app does it: log in, recent sessions (19), then pages of the history of each (21)."""
-        return [self._caught_up(peer) for peer in self.connect(address, users)]
+        """As an app does it: log in, recent sessions (19), pages of the history of each (21), all users in step."""
+        peers = self.connect(address, users, len(users))
+        for peer in peers:
+            request_of(peer.sock, t.HOTSESSION_SYNC, s.HotSessionReq(timestamp=0))
+        recent: list[s.HotSessionResp] = [answer_of(peer.sock) for peer in peers]
+        texts = []
+        for peer, answer in zip(peers, recent, strict=True):
+            unread = [_Unread(session.session_id, session.unread_count) for session in answer.sessions]
+            texts.append((peer, unread))
+        while wanting := [(peer, one) for peer, unread in texts if (one := next(filter(_Unread.more, unread), None))]:
+            for peer, one in wanting:
+                request_of(peer.sock, t.HISTORY_MSG_PULL, one.request())
+            for peer, one in wanting:
+                one.take(page_in(answer_of(peer.sock)))
+        for peer in peers:
+            peer.sock.close()
+        return [[text for one in unread for text in reversed(one.texts)] for _, unread in texts]
 
-    @staticmethod
-    def _caught_up(peer: Peer) -> list[str]:
-        recent: s.HotSessionResp = ask(peer.sock, t.HOTSESSION_SYNC, s.HotSessionReq(timestamp=0))
-        texts: list[str] = []
-        for session in recent.sessions:
-            seq, left = 0, session.unread_count
-            while left > 0:
-                page = page_of(peer.sock, session.session_id, seq, min(left, PAGE))
-                if not page:
-                    break
-                texts += (message.content for message in page)
-                seq, left = page[-1].prev_seq_id, left - len(page)
-        peer.sock.close()
-        return texts[::-1]
+
+class _Unread:
+    """What is fetched of one session, newest first."""
+
+    def __init__(self, session: str, count: int) -> None:
+        self.texts: list[str] = []
+        self._session, self._left, self._seq = session, count, 0
+
+    def more(self) -> bool:
+        return self._left > 0
+
+    def request(self) -> s.HistoryMsgPullReq:
+        return s.HistoryMsgPullReq(session_id=self._session, seq_id=self._seq, count=min(self._left, PAGE))
+
+    def take(self, page: list[s.MsgReq]) -> None:
+        self.texts += (message.content for message in page)
+        self._left = self._left - len(page) if page else 0
+        self._seq = page[-1].prev_seq_id if page else 0
 
 
 def ask(sock: socket.socket, pack_type: int, payload: s.Payload):  # type: ignore[no-untyped-def]
     """A request and its answer, while nothing else is under way. Raises `RuntimeError` when it is refused."""
+    request_of(sock, pack_type, payload)
+    return answer_of(sock)
+
+
+def request_of(sock: socket.socket, pack_type: int, payload: s.Payload) -> None:
+    """Send a request."""
+    sock.sendall(ClientConnection().request(pack_type, payload, f"{time.perf_counter()}", COUNTER))
+
+
+def answer_of(sock: socket.socket):  # type: ignore[no-untyped-def]
+    """The answer to the only request that is under way. Raises `RuntimeError` when it was refused."""
     machine = ClientConnection()
-    sock.sendall(machine.request(pack_type, payload, f"{time.perf_counter()}", COUNTER))
     while True:
         for pack in machine.receive(sock.recv(RECV_BYTES)):
             if pack.flags & ACK:
                 answer = decode_payload(t.payload_struct(pack.type, response=True), pack.payload)
                 code = answer.code if isinstance(answer, s.CommonErrorCode) else answer.error_code.code  # type: ignore[attr-defined]
                 if code:
-                    raise RuntimeError(f"{pack_type}: {answer}")
+                    raise RuntimeError(f"{pack.type}: {answer}")
                 return answer
 
 
-def page_of(sock: socket.socket, session: str, seq: int, count: int) -> list[s.MsgReq]:
-    """A page of history, newest first, from number `seq` (0: the newest) downwards."""
-    request = s.HistoryMsgPullReq(session_id=session, seq_id=seq, count=count)
-    answer: s.HistoryMsgPullResp = ask(sock, t.HISTORY_MSG_PULL, request)
+def page_in(answer: s.HistoryMsgPullResp) -> list[s.MsgReq]:
+    """The messages of a page of history, newest first."""
     return [decode_payload(s.MsgReq, pack.payload) for pack in answer.msgs]
-
-
-def session_of(a: str, b: str) -> str:
-    """The id of a single chat."""
-    return single_session(a, b)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
-from bench.dialects import RECV_BYTES, Peer, Took, dial, until
+from bench.dialects import BATCH, RECV_BYTES, Peer, Took, dial, until
 
 _CONNECT, _CONNACK, _PUBLISH, _PUBACK, _SUBSCRIBE, _SUBACK = 1, 2, 3, 4, 8, 9
 _QOS1, _NO_LOCAL = 1, 4
@@ -17,18 +16,26 @@ _PACKET_IDS = 65_535
 class Mqtt:
     """A dialect."""
 
+    endpoint = "mqtt"
+
     def register(self, address: tuple[str, int], users: list[str]) -> None:
         pass  # anonymous clients are let in
 
     def away(self, address: tuple[str, int], users: list[str]) -> None:
         for peer in self._connect(address, users, kept=True):
             self._subscribe(peer, f"u/{peer.user}")
+            self._subscribed(peer)
             peer.sock.close()
 
-    def connect(self, address: tuple[str, int], users: list[str]) -> list[Peer]:
-        peers = self._connect(address, users, kept=False)
-        for peer in peers:
-            self._subscribe(peer, f"u/{peer.user}")
+    def connect(self, address: tuple[str, int], users: list[str], at_once: int = BATCH) -> list[Peer]:
+        peers: list[Peer] = []
+        for i in range(0, len(users), at_once):
+            fresh = self._connect(address, users[i : i + at_once], kept=False)
+            for peer in fresh:
+                self._subscribe(peer, f"u/{peer.user}")
+            for peer in fresh:
+                self._subscribed(peer)
+            peers += fresh
         return peers
 
     @staticmethod
@@ -48,8 +55,11 @@ class Mqtt:
     @staticmethod
     def _subscribe(peer: Peer, topic: str) -> None:
         peer.sock.sendall(_packet(_SUBSCRIBE << 4 | 2, b"\0\1\0" + _string(topic) + bytes((_QOS1 | _NO_LOCAL,))))
-        if (answer := until(peer, b"")) and answer[0] >> 4 != _SUBACK:
-            raise RuntimeError(f"{topic}: {answer!r}")
+
+    @staticmethod
+    def _subscribed(peer: Peer) -> None:
+        if (answer := until(peer, b""))[0] >> 4 != _SUBACK:
+            raise RuntimeError(f"{peer.user} did not subscribe: {answer!r}")
 
     def acknowledge(self, peers: list[Peer]) -> None:
         pass  # QoS 1 does
@@ -57,6 +67,7 @@ class Mqtt:
     def group(self, peers: list[Peer], name: str) -> str:
         for peer in peers:
             self._subscribe(peer, f"g/{name}")
+            self._subscribed(peer)
         return f"g/{name}"
 
     def single(self, peer: Peer, to: str, text: str) -> bytes:
@@ -105,7 +116,7 @@ class Mqtt:
         while len(texts) < messages:
             try:
                 data = peer.sock.recv(RECV_BYTES)
-            except socket.timeout:
+            except TimeoutError:
                 break
             texts += self.take(peer, data).texts
             peer.flush()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-import socket
 
 from bench.dialects import BATCH, RECV_BYTES, Peer, Took, dial, until
 
@@ -29,6 +28,8 @@ _sender = re.compile(rb"from=['\"][^'\"/]*/([^'\"]*)['\"]").search
 class Xmpp:
     """A dialect."""
 
+    endpoint = "c2s"
+
     def register(self, address: tuple[str, int], users: list[str]) -> None:
         """In-band registration (XEP-0077)."""
         for user in users:
@@ -46,10 +47,10 @@ class Xmpp:
     def away(self, address: tuple[str, int], users: list[str]) -> None:
         self.register(address, users)
 
-    def connect(self, address: tuple[str, int], users: list[str]) -> list[Peer]:
+    def connect(self, address: tuple[str, int], users: list[str], at_once: int = BATCH) -> list[Peer]:
         peers: list[Peer] = []
-        for i in range(0, len(users), BATCH):
-            fresh = [Peer(user, dial(address)) for user in users[i : i + BATCH]]
+        for i in range(0, len(users), at_once):
+            fresh = [Peer(user, dial(address)) for user in users[i : i + at_once]]
             self._log_in(fresh)
             for peer in fresh:
                 peer.sock.sendall(b"<presence/>")
@@ -122,7 +123,7 @@ class Xmpp:
 
     def catch_up(self, address: tuple[str, int], users: list[str], messages: int) -> list[list[str]]:
         """Log in and say that one is there: the server sends what it kept (XEP-0160)."""
-        peers = self.connect(address, users)
+        peers = self.connect(address, users, len(users))
         return [self._kept(peer, messages) for peer in peers]
 
     def _kept(self, peer: Peer, messages: int) -> list[str]:
@@ -130,7 +131,7 @@ class Xmpp:
         while len(texts) < messages:
             try:
                 data = peer.sock.recv(RECV_BYTES)
-            except socket.timeout:
+            except TimeoutError:
                 break
             texts += self.take(peer, data).texts
             if not data:

@@ -1,0 +1,168 @@
+"""The loads, the same for every system: each runs against what `bench.systems` has started, and gives figures."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import time
+from collections.abc import Callable
+
+from bench.crowd import Crowd
+from bench.dialects import Peer, text_of
+from bench.measure import Figures, percentile
+from bench.pairs import Pairs, Result
+from bench.systems import System
+
+ONLINE_WRITERS, GROUP_WINDOW = 4, 4
+WARM_SECONDS = 0.5
+AT_ONCE = 100
+"""Messages to absent users that are on their way at once."""
+REST_SECONDS = 1.0
+"""So long a system may go on storing what it has acknowledged, before somebody fetches it."""
+_names = itertools.count(1)
+
+
+def allow_files() -> int:
+    """Have as many open connections as the system permits; how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def measured(system: System, run: Callable[[], Result]) -> Figures:
+    """CPU µs per delivery (`us`), of the store in it, per message sent; rate, latencies; what the generator needed."""
+    clock = system.clock(generator=os.getpid())
+    result = run()
+    seconds, used, foreign = clock.stop()
+    generator = used.pop("generator")
+    stored = used.pop(system.store, 0.0)
+    total = sum(used.values()) + stored
+    delivered, sent = max(1, result.delivered), max(1, result.sent)
+    return {
+        "us": total / delivered, "python_us": (total - stored) / delivered, "store_us": stored / delivered,
+        "message_us": total / sent, "message_store_us": stored / sent,
+        "rate": result.delivered / result.seconds, "wrong": result.wrong, "foreign": foreign,
+        "p50_ms": percentile(result.latencies, 0.5) * 1e3, "p99_ms": percentile(result.latencies, 0.99) * 1e3,
+        "generator": generator / (seconds * 1e6), "servers": total / (seconds * 1e6),
+    }  # fmt: skip
+
+
+def closed(system: System, pairs: Pairs, window: int, seconds: float) -> Figures:
+    """Every sender keeps `window` messages unacknowledged."""
+    return measured(system, lambda: pairs.closed_loop(window, seconds))
+
+
+def steady(system: System, pairs: Pairs, rate: float, seconds: float) -> Figures:
+    """`rate` messages a second, whatever comes back."""
+    return measured(system, lambda: pairs.open_loop(rate, seconds))
+
+
+def group(system: System, online: int, seconds: float) -> Figures:
+    """Members all online, some of whom write without pause."""
+    crowd = Crowd(system.dialect, system.address(), f"crowd{next(_names)}", online)
+    try:
+        crowd.closed_loop(ONLINE_WRITERS, GROUP_WINDOW, WARM_SECONDS)
+        return measured(system, lambda: crowd.closed_loop(ONLINE_WRITERS, GROUP_WINDOW, seconds))
+    finally:
+        crowd.close()
+
+
+def logins(system: System, count: int) -> Figures:
+    """Known users log in, as fast as they are let."""
+    users = _users(count)
+    system.dialect.register(system.address(), users)
+    peers = system.dialect.connect(system.address(), users[:1])  # everything is loaded
+    clock = system.clock(generator=os.getpid())
+    peers += system.dialect.connect(system.address(), users[1:])
+    figures = _figures(clock, count - 1)
+    _close(peers)
+    return figures
+
+
+def idle(system: System, count: int) -> Figures:
+    """Resident KiB that a logged-in connection adds, by group of processes and in `sum`; and CPU µs of its login."""
+    users = _users(count)
+    system.dialect.register(system.address(), users)
+    first = system.dialect.connect(system.address(), users[:1])
+    before = system.memory()
+    clock = system.clock(generator=os.getpid())
+    peers = system.dialect.connect(system.address(), users[1:])
+    figures = _figures(clock, count - 1)
+    time.sleep(REST_SECONDS)
+    after = system.memory()
+    _close(first + peers)
+    grown = {f"kib {name}": (after[name] - was) / (count - 1) / 1024 for name, was in before.items()
+             if name not in (system.store, "launcher")}  # fmt: skip
+    return {**figures, **grown, "kib": sum(grown.values()), "connections": count}
+
+
+def catch_up(system: System, count: int, messages: int) -> Figures:
+    """Users were away while each got `messages`; all come back at the same time and fetch them.
+
+    CPU µs by message (`us`) and by user (`user_us`), the logins among it; `seconds` until the last one has all.
+    """
+    users = _users(count)
+    system.dialect.away(system.address(), users)
+    sent = _write(system, users, messages)
+    time.sleep(REST_SECONDS)
+    clock = system.clock(generator=os.getpid())
+    came = system.dialect.catch_up(system.address(), users, messages)
+    figures = _figures(clock, count * messages)
+    wrong = sum(
+        a != b for user, texts in zip(users, came, strict=True) for a, b in zip(sent[user], texts, strict=False)
+    )
+    wrong += sum(abs(messages - len(texts)) for texts in came)
+    return {**figures, "user_us": figures["us"] * messages, "wrong": wrong}
+
+
+def _write(system: System, users: list[str], messages: int) -> dict[str, list[str]]:
+    """One user writes to all; what each must get, once everything is acknowledged."""
+    system.dialect.register(system.address(), writer_names := _users(1))
+    (writer,) = system.dialect.connect(system.address(), writer_names)
+    system.dialect.acknowledge([writer])
+    sent: dict[str, list[str]] = {user: [] for user in users}
+    under_way = 0
+    for _ in range(messages):
+        for user in users:
+            text = text_of(writer, time.perf_counter())
+            sent[user].append(text.strip())
+            writer.out.append(system.dialect.single(writer, user, text))
+            under_way += 1
+            if under_way >= AT_ONCE:
+                under_way -= _acked(system, writer, under_way)
+    _acked(system, writer, under_way)
+    writer.sock.close()
+    return sent
+
+
+def _acked(system: System, writer: Peer, count: int) -> int:
+    """Send what waits, and wait until `count` are acknowledged."""
+    writer.flush()
+    acked = 0
+    while acked < count:
+        took = system.dialect.take(writer, writer.read())
+        if took.refused:
+            raise RuntimeError(f"{system.name} refused a message to an absent user")
+        acked += took.acked
+    return acked
+
+
+def _users(count: int) -> list[str]:
+    number = next(_names)
+    return [f"user{number}x{n}" for n in range(count)]
+
+
+def _figures(clock, count: int) -> Figures:  # type: ignore[no-untyped-def]
+    """Of `count` operations since the clock's start."""
+    seconds, used, foreign = clock.stop()
+    generator = used.pop("generator")
+    return {
+        "us": sum(used.values()) / count, "rate": count / seconds, "seconds": seconds, "foreign": foreign,
+        "generator": generator / (seconds * 1e6),
+    }  # fmt: skip
+
+
+def _close(peers: list[Peer]) -> None:
+    for peer in peers:
+        peer.sock.close()
