@@ -126,7 +126,7 @@ def _write(system: System, users: list[str], messages: int) -> dict[str, list[st
     for _ in range(messages):
         for user in users:
             text = text_of(writer, time.perf_counter())
-            sent[user].append(text.strip())
+            sent[user].append(text)
             writer.out.append(system.dialect.single(writer, user, text))
             under_way += 1
             if under_way >= AT_ONCE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.dialects import BATCH, RECV_BYTES, Peer, Took, dial, until
+from bench.dialects import BATCH, RECV_BYTES, Peer, Took, dial
 
 _CONNECT, _CONNACK, _PUBLISH, _PUBACK, _SUBSCRIBE, _SUBACK = 1, 2, 3, 4, 8, 9
 _QOS1, _NO_LOCAL = 1, 4
@@ -58,7 +58,7 @@ class Mqtt:
 
     @staticmethod
     def _subscribed(peer: Peer) -> None:
-        if (answer := until(peer, b""))[0] >> 4 != _SUBACK:
+        if (answer := peer.sock.recv(4096))[0] >> 4 != _SUBACK:
             raise RuntimeError(f"{peer.user} did not subscribe: {answer!r}")
 
     def acknowledge(self, peers: list[Peer]) -> None:
