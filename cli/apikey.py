@@ -26,7 +26,7 @@ def register(subparsers: Subparsers) -> None:
     create.add_argument("name", metavar="NAME", help="whose it is, for people")
     create.add_argument("--scope", action="append", metavar="SCOPE", help="what it may do (default: everything)")
     create.add_argument("--days", type=float, default=0, metavar="N", help="how long it is good (default: for ever)")
-    create.add_argument("--rate", type=float, default=0, metavar="N", help="requests per second (default: the usual)")
+    create.add_argument("--rate", type=float, default=0, metavar="N", help="requests per second (default: as for all)")
     create.set_defaults(run=_create)
 
     listing = actions.add_parser("list", help="all keys, oldest first, without their secrets")

@@ -19,6 +19,8 @@ from webapi.keys import ApiKey, Authenticator, Signature
 from webapi.routes import Call, Route, Table, as_answer
 
 Log = Any
+OWN_BURST_SECONDS = 2
+"""A key with a rate of its own may ask at once what it may ask in so many seconds."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -110,11 +112,15 @@ class Api:
         if bucket is None:
             if len(self._buckets) >= MAX_KEYS:
                 self._buckets.clear()
-            per_second = key.per_second or self._rates.per_second
-            bucket = self._buckets[key.id] = Bucket(per_second, max(self._rates.burst, int(per_second)))
+            bucket = self._buckets[key.id] = self._bucket_of(key)
         if wait := bucket.take(now()):
             self._counts["requests.limited"] += 1
             raise ApiError(429, "rate_limited", "this key asks too much", retry_after=wait)
+
+    def _bucket_of(self, key: ApiKey) -> Bucket:
+        if key.per_second:
+            return Bucket(key.per_second, max(1, int(OWN_BURST_SECONDS * key.per_second)))
+        return Bucket(*self._rates)
 
     def refused(self, head: Head, error: ApiError) -> Answer:
         """The answer to a request whose head was refused."""

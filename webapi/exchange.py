@@ -60,9 +60,9 @@ class ApiError(Exception):
         self.headers = headers
         self.retry_after = retry_after
 
-    def problem(self) -> Problem:
-        """The error without the request that it answers."""
-        return Problem(self.code, self.message, details=self.details)
+    def problem(self, request_id: str = "") -> Problem:
+        """What is said of it."""
+        return Problem(self.code, self.message, request_id, self.details)
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
@@ -89,8 +89,7 @@ def json_answer(status: int, value: Any, headers: tuple[tuple[str, str], ...] = 
 
 def error_answer(error: ApiError, request_id: str) -> Answer:
     """The answer that a refusal becomes."""
-    problem = error.problem()
-    problem.request_id = request_id
+    problem = error.problem(request_id)
     headers = (("X-Request-Id", request_id), *error.headers)
     if error.retry_after > 0:
         headers = (*headers, ("Retry-After", str(max(1, int(error.retry_after + 0.999)))))

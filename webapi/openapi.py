@@ -88,9 +88,7 @@ def _operation(route: Route, refs: dict[str, dict[str, Any]]) -> dict[str, Any]:
         success["content"] = {"*/*": {}}
     statuses = {400, 413, *declared.errors}
     if declared.scope:
-        statuses |= {401, 403, 429, 500, 503}
-    if route.names:
-        statuses |= {404}
+        statuses |= {401, 403, 404, 429, 500, 503}
     if route.body is not None:
         statuses |= {415}
     if declared.mutating:

@@ -1,8 +1,9 @@
 """The routes of the system that imesh follows, for callers written for it: its paths, its JSON, always by POST or GET.
 
 Its mistakes are mended: the content of a message arrives, an outcome is told when it is known, `success` says what is
-so, the status is 200 only then, and a repeat with the same `traceId` is done once. Answers of the nodes have its form,
-`{"code", "success", "message"}`; a request that does not get that far is refused as everywhere here.
+so, the status is 200 only then, and a repeat with the same `traceId` is done once. Answers have its form,
+`{"code", "success", "message"}`, and refusals also the `error` of all other routes; a request that gets to no node is
+refused as everywhere.
 """
 
 from __future__ import annotations
@@ -97,9 +98,9 @@ class Classic:
     def simple(self, call: Call, body: SimpleMsg) -> Answer:
         session = business_session(body.app_id, body.to)
         if body.session_id and canonical_session(body.session_id) != session:
-            return _failed(AppError(Code.PARAM, "sessionId does not belong to appId and to"))
+            return _failed(call, AppError(Code.PARAM, "sessionId does not belong to appId and to"))
         push = (body.push_title, body.push_summary, "")
-        return self._notify(body.app_id, body.to, body.content, body.content_type, COUNTER, push, body.trace_id)
+        return self._notify(call, body.app_id, body.to, body.content, body.content_type, COUNTER, push, body.trace_id)
 
     @route("POST", "/msg/sendcomplexmsg", scope="messages:write", tag=TAG, any_type=True, errors=(422,),
            summary="A message of any kind")  # fmt: skip
@@ -107,7 +108,7 @@ class Classic:
         flags = COUNTER * body.counter | HIGH_PRIORITY * body.high_priority
         push = (body.push_title, body.push_summary, body.push_url)
         if body.type not in (MSG_SINGLE_CHAT, MSG_GROUP_CHAT):
-            return self._notify(body.sender, body.to, body.content, body.content_type, flags, push, body.trace_id)
+            return self._notify(call, body.sender, body.to, body.content, body.content_type, flags, push, body.trace_id)
         title, summary, url = push
         payload = encode_payload(
             MsgReq(
@@ -121,10 +122,10 @@ class Classic:
         try:
             ack = decode_payload(MsgAck, ordered(session, origin.connection, origin, request))
         except Exception as error:
-            return _failed(error)
+            return _failed(call, error)
         code = ack.error_code.code
         if code not in (Code.SUCCESS, Code.MSG_REPEATED):
-            return _failed(AppError(code, ack.error_code.desc, ack.error_code.retry_after))
+            return _failed(call, AppError(code, ack.error_code.desc, ack.error_code.retry_after))
         return _done()
 
     @route("POST", "/msg/sendsyncmsg", scope="sync:write", tag=TAG, any_type=True, errors=(422,),
@@ -133,7 +134,7 @@ class Classic:
         try:
             self._nodes.user.sync(tuple(body.users), body.command, body.content, body.trace_id)
         except Exception as error:
-            return _failed(error)
+            return _failed(call, error)
         return _done()
 
     @route("POST", "/friend/add", scope="friends:write", tag=TAG, any_type=True, errors=(422,), summary="Make friends")
@@ -141,7 +142,7 @@ class Classic:
         try:
             self._nodes.user.add_friends(body.user_id, ((body.friend_id, ""),))
         except Exception as error:
-            return _failed(error)
+            return _failed(call, error)
         return _done()
 
     @route("POST", "/friend/del", scope="friends:write", tag=TAG, any_type=True, errors=(422,),
@@ -150,7 +151,7 @@ class Classic:
         try:
             self._nodes.user.delete_friends(body.user_id, (body.friend_id,))
         except Exception as error:
-            return _failed(error)
+            return _failed(call, error)
         return _done()
 
     @route("POST", "/friend/get", scope="friends:read", tag=TAG, any_type=True, mutating=False, errors=(422,),
@@ -159,29 +160,38 @@ class Classic:
         try:
             found = self._nodes.user.friends(body.user_id)
         except Exception as error:
-            return _failed(error)
+            return _failed(call, error)
         rows = [{"userId": body.user_id, "friendId": friend} for friend, _ in found]
         return json_answer(200, {"code": 0, "success": True, "message": "", "data": rows})
 
     def _notify(
-        self, app: str, to: str, content: str, content_type: int, flags: int, push: tuple[str, str, str], pack_id: str
+        self,
+        call: Call,
+        app: str,
+        to: str,
+        content: str,
+        content_type: int,
+        flags: int,
+        push: tuple[str, str, str],
+        pack_id: str,
     ) -> Answer:
         chat: Notices = self._nodes.chat
         try:
             receipt = chat.notify(app, to, content, content_type, flags, push, pack_id)
         except Exception as error:
-            return _failed(error)
-        return _done() if receipt.code == 0 else _failed(AppError(receipt.code))
+            return _failed(call, error)
+        return _done() if receipt.code == 0 else _failed(call, AppError(receipt.code))
 
 
 def _done() -> Answer:
     return json_answer(200, {"code": 0, "success": True, "message": "success"})
 
 
-def _failed(error: Exception) -> Answer:
-    """A refusal in the form of old. Raises what is a bug of ours."""
+def _failed(call: Call, error: Exception) -> Answer:
+    """A refusal in the form of old, with the error as everywhere else beside it. Raises what is a bug of ours."""
     problem = problem_of(error)
     if problem is None:
         raise error
     number = problem.details.get("number", int(Code.UNAVAILABLE))
-    return json_answer(problem.status, {"code": number, "success": False, "message": problem.message})
+    body = {"code": number, "success": False, "message": problem.message, "error": problem.problem(call.request_id)}
+    return json_answer(problem.status, body)

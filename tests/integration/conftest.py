@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,6 +50,18 @@ def unharmed(system: System) -> Iterator[None]:
     """Nothing that the tests of a module do harms a process."""
     with system.unharmed():
         yield
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost, with its key in the same file."""
+    directory = tmp_path_factory.mktemp("tls")
+    form = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    command = ["openssl", *form.split(), "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, "-keyout", "key.pem", "-out", "cert.pem"], cwd=directory, check=True, capture_output=True)
+    both = directory / "both.pem"
+    both.write_text((directory / "cert.pem").read_text() + (directory / "key.pem").read_text())
+    return both
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -168,3 +171,19 @@ def test_every_route_has_one_scope_and_is_described(web: Web, routes: list[Named
     for route in routes:
         assert route.path in text
     assert HttpNode.Settings().listen == "127.0.0.1:7180"
+
+
+def test_schemathesis_finds_nothing(web: Web, tmp_path: Path) -> None:
+    """It makes requests from the document, good and bad, and checks every answer against it. Left out is its check that
+    whatever the schema allows succeeds: rules like "either from or app" are not in it."""
+    host, port = web.address
+    options = "--phases coverage,fuzzing --max-examples 5 --seed 1 --no-color --exclude-checks positive_data_acceptance"
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://{host}:{port}/openapi.json"]
+    done = subprocess.run(
+        [*command, "-H", f"Authorization: Bearer {web.key}", *options.split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Tested: " in done.stdout

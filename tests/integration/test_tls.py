@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,18 +19,6 @@ from tests.system import System, running, topology_text
 # On CI it must run: not running there would hide a failure.
 MISSING = shutil.which("openssl") is None and not os.environ.get("CI")
 pytestmark = pytest.mark.skipif(MISSING, reason="makes its certificate with openssl")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for localhost, with its key in the same file."""
-    directory = tmp_path_factory.mktemp("tls")
-    form = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    command = ["openssl", *form.split(), "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run([*command, "-keyout", "key.pem", "-out", "cert.pem"], cwd=directory, check=True, capture_output=True)
-    both = directory / "both.pem"
-    both.write_text((directory / "cert.pem").read_text() + (directory / "key.pem").read_text())
-    return both
 
 
 @pytest.fixture(scope="module")
