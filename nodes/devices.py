@@ -59,6 +59,10 @@ class DevicesNode(PresenceNode):
 
     @batch(User.left)
     def _left(self, calls: Sequence[Incoming]) -> None:
+        for part in self._store.by_user(calls, lambda call: call.args[0]):
+            self._left_part(part)
+
+    def _left_part(self, calls: Sequence[Incoming]) -> None:
         def noted(reply: object, error: Exception | None) -> None:
             for call in calls:
                 if error is not None:

@@ -52,8 +52,7 @@ class HistoryNode(MonitoringNode):
     sections = hot.SECTIONS
 
     def start(self) -> None:
-        self._store = self.process.shared(hot.hot_store)
-        self._store.open()
+        self._store = hot.opened(self.process)
 
     # ---- 21
 

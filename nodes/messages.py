@@ -73,8 +73,7 @@ class MessageNode(PackNode):
     publishes = True
 
     def start(self) -> None:
-        self._store = self.process.shared(hot.hot_store)
-        self._store.open()
+        self._store = hot.opened(self.process)
         self._store.pressure.start()
         self._words = words.checker(self.process.topology, self.words_of)
 
@@ -124,8 +123,9 @@ class MessageNode(PackNode):
 
     def save(self, drafts: list[Draft]) -> None:
         """Store messages, in order; each is then published and answered."""
-        for i in range(0, len(drafts), BATCH):
-            self._save(drafts[i : i + BATCH])
+        for part in self._store.by_session(drafts, _session_of):
+            for i in range(0, len(part), BATCH):
+                self._save(part[i : i + BATCH])
 
     def body(self, draft: Draft, outcome: Stored) -> tuple[int, bytes]:
         """Flags and payload with which a stored message is published."""
@@ -134,7 +134,7 @@ class MessageNode(PackNode):
 
     # ---- inside
 
-    def _save(self, drafts: list[Draft]) -> None:
+    def _save(self, drafts: Sequence[Draft]) -> None:
         def stored(outcomes: Sequence[Stored] | None, error: Exception | None) -> None:
             if outcomes is None:
                 for draft in drafts:
@@ -144,7 +144,7 @@ class MessageNode(PackNode):
 
         self._store.sessions.commit([d.message for d in drafts], self.needs_friends, stored)
 
-    def _stored(self, drafts: list[Draft], outcomes: Sequence[Stored]) -> None:
+    def _stored(self, drafts: Sequence[Draft], outcomes: Sequence[Stored]) -> None:
         """Publish, note the activity, acknowledge; what is cut off here by a crash is done again for the resend."""
         activity: dict[tuple[str, str], None] = {}
         for draft, outcome in zip(drafts, outcomes, strict=True):
@@ -187,3 +187,7 @@ class MessageNode(PackNode):
                 timestamp=outcome.seq // 1000, prev_seq_id=outcome.prev,
             )
         )  # fmt: skip
+
+
+def _session_of(draft: Draft) -> str:
+    return draft.message.session

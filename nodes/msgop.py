@@ -72,8 +72,7 @@ class MsgopNode(PackNode):
     publishes = True
 
     def start(self) -> None:
-        self._store = self.process.shared(hot.hot_store)
-        self._store.open()
+        self._store = hot.opened(self.process)
         self._store.pressure.start()
         settings: MsgopSettings = self.settings
         self._windows = {
@@ -177,9 +176,10 @@ class MsgopNode(PackNode):
                 item.refuse(Code.HISTORY_DENIED)
             else:
                 readings.append((item, c.Reading(session, in_group, user, message.seq_id)))
-        for i in range(0, len(readings), BATCH):
-            part = readings[i : i + BATCH]
-            self._store.controls.read([reading for _, reading in part], self._moved([item for item, _ in part]))
+        for shard in self._store.by_session(readings, lambda row: row[1].session):
+            for i in range(0, len(shard), BATCH):
+                part = shard[i : i + BATCH]
+                self._store.controls.read([reading for _, reading in part], self._moved([item for item, _ in part]))
 
     def _moved(self, items: list[Item]) -> Any:
         def done(positions: Sequence[c.Position] | None, error: Exception | None) -> None:

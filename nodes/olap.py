@@ -30,8 +30,7 @@ class OlapNode(Node, c.Archive):
     workers = 16
 
     def start(self) -> None:
-        self._store = self.process.shared(hot.hot_store)
-        self._store.open()
+        self._store = hot.opened(self.process)
         self._archive = self.process.shared(cold.cold_store)
         self._migrate()
         consumer = self._store.consumer(ARCHIVE, self.process.name)

@@ -58,8 +58,7 @@ class SocialNode(PackNode):
 
     def start(self) -> None:
         self._auth: AuthSettings = self.section("auth")
-        self._store = self.process.shared(hot.hot_store)
-        self._store.open()
+        self._store = hot.opened(self.process)
 
     def tell(self, users: Iterable[str], command: SyncCommand, skip: str = "") -> None:
         """Have users fetch something again, on all their devices but connection `skip`."""

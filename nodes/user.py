@@ -92,6 +92,10 @@ class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
 
     @batch(User.enter)
     def _enter(self, calls: Sequence[Incoming]) -> None:
+        for part in self._store.by_user(calls, lambda call: call.args[0]):
+            self._enter_part(part)
+
+    def _enter_part(self, calls: Sequence[Incoming]) -> None:
         def entered(numbers: list[int] | None, error: Exception | None) -> None:
             if numbers is None:
                 for call in calls:

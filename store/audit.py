@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesh.loop import wait_for
 from store import entries
+from store.client import Client
 from store.entries import Entry
 from store.keys import AUDIT, Keys
-from store.redis import Redis
 
 KEPT = 1_000_000
 """Entries kept, about: the oldest are dropped."""
@@ -17,7 +16,7 @@ KEPT = 1_000_000
 class Audit:
     """The audit in the hot store. Methods block their greenlet and raise `StoreError`."""
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys
@@ -29,7 +28,7 @@ class Audit:
              "device", device, "address", address)
             for session in sessions
         ]  # fmt: skip
-        wait_for(lambda done: self._writes.command_all(done, rows))
+        self._writes.ask_all(rows)
 
     def page(self, before: str, count: int) -> list[tuple[str, int, str, str, str, str, str]]:
         """Entries older than the one with id `before` ("": the newest), newest first: id, ms, who, action, session,
@@ -49,5 +48,5 @@ class Audit:
     def newest(self, sessions: Sequence[str]) -> list[Entry | None]:
         """The newest message of each session, whoever may read it."""
         rows = [("ZREVRANGE", self._keys.history(session), 0, 0) for session in sessions]
-        replies = wait_for(lambda done: self._reads.command_all(done, rows))
+        replies = self._reads.ask_all(rows)
         return [entries.parse(reply[0]) if reply else None for reply in replies]

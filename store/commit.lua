@@ -1,6 +1,6 @@
 -- Store the messages of one turn. Each item runs in its own pcall: one that fails leaves the others alone.
 -- KEYS[1]  a key of the shard (any), so that a Cluster routes the script
--- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, then 8 per message:
+-- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, step of stamps, then 8 per message:
 --          tag, session, sender, peer ('' = no relation to check, '#' = the sender must be a member of this group),
 --          dedup (digest of session, sender and packId), crc (4 bytes), marks, tail;
 --          marks: '1' it counts as unread, '2' it goes to its group's priority queue, '3' both, '0' neither
@@ -13,7 +13,7 @@ local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, stri
 local TRIM_EVERY = 32 -- the log is cut with one message in so many: each time costs 1.5 µs
 local PRIORITY_SECONDS = 2592000 -- 30 days, as in priority.py
 local floor, require_friend = tonumber(ARGV[1]), ARGV[2] == '1'
-local dedup_seconds, log_keep_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
+local dedup_seconds, log_keep_ms, step = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
@@ -25,11 +25,9 @@ local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
 
 local function number(n) return format('%.0f', n) end
 
--- As enqueue.lua does it, but with the message. Messages of one script get stamps of their own, in whatever groups: a page
--- of several queues is never cut between equal ones, and must fit a frame.
-local function prioritize(queue, item, i)
-  local newest = call('ZREVRANGE', queue, '0', '0', 'WITHSCORES')[2]
-  call('ZADD', queue, number(math.max(now + (i - 5) / 8, tonumber(newest or 0) + 1)), item)
+-- As enqueue.lua does it, but with the message.
+local function prioritize(tag, queue, item)
+  call('ZADD', queue, queue_stamp(tag, queue, now, step), item)
   call('ZREMRANGEBYSCORE', queue, '-inf', number(now - PRIORITY_SECONDS * 1000000))
   call('EXPIRE', queue, PRIORITY_SECONDS)
 end
@@ -71,7 +69,7 @@ local function store(i)
   call('ZADD', tag .. ':h:' .. session, seq_text, entry)
   call('HSET', meta, 'q', seq_text, 'n', n_text, 'r:' .. sender, seq_text .. ':' .. n_text)
   call('HSET', dedup, field, pack('>I8I8', seq, last) .. crc)
-  if marks > '1' then prioritize(tag .. ':c:' .. session, seq_text .. ' ' .. session, i) end
+  if marks > '1' then prioritize(tag, tag .. ':c:' .. session, seq_text .. ' ' .. session) end
   if not expiring[dedup] then
     if call('HLEN', dedup) == 1 then call('EXPIRE', dedup, 2 * dedup_seconds) end
     expiring[dedup] = true
@@ -85,7 +83,7 @@ local function store(i)
 end
 
 local result, at = {}, 0
-for i = 5, #ARGV, 8 do
+for i = 6, #ARGV, 8 do
   local ok, status, seq, prev, extra = pcall(store, i)
   if not ok then
     extra = type(status) == 'table' and status.err or tostring(status)

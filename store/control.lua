@@ -3,7 +3,7 @@
 -- ARGV     tag, session, who asks, what his request is known by, digest of what he asks,
 --          command (1 revoke, 2 override, 3 delete), seqId, packId of the message, content, hide ('1' or '0'),
 --          window (µs, 0: none), largest payload, in a group ('1' or '0'), dedup_seconds, priority_seconds,
---          the pack of the control without its last 8 bytes, which are the time (ms)
+--          step of stamps, the pack of the control without its last 8 bytes, which are the time (ms)
 -- Returns  status, time (ms), version of the group's members
 --          status 1 done, 2 done before, 3 same packId for something else, 4 no such message, 5 not allowed,
 --          6 no such group, 7 too long
@@ -15,7 +15,8 @@ local REVOKED, OVERRIDDEN, DELETED, HIDDEN, COUNTER = 1, 2, 4, 8, 4
 local tag, session, operator, field, digest = unpack(ARGV, 1, 5)
 local command, seq, target, content, hide = unpack(ARGV, 6, 10)
 local window, max_payload, group = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1'
-local dedup_seconds, priority_seconds, control = tonumber(ARGV[14]), tonumber(ARGV[15]), ARGV[16]
+local dedup_seconds, priority_seconds = tonumber(ARGV[14]), tonumber(ARGV[15])
+local step, control = tonumber(ARGV[16]), ARGV[17]
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
@@ -81,8 +82,7 @@ if wanted ~= state or content ~= shown then
 end
 if group then
   local log = tag .. ':c:' .. session
-  local newest = call('ZREVRANGE', log, '0', '0', 'WITHSCORES')[2]
-  call('ZADD', log, format('%.0f', math.max(now, tonumber(newest or 0) + 1)), control .. bytes)
+  call('ZADD', log, queue_stamp(tag, log, now, step), control .. bytes)
   call('ZREMRANGEBYSCORE', log, '-inf', format('%.0f', now - priority_seconds * 1000000))
   call('EXPIRE', log, priority_seconds)
 end

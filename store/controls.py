@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from store.client import Client
 from store.keys import Keys, dedup_field
 from store.priority import KEPT_SECONDS
-from store.redis import Redis
 from store.scripts import CONTROL, READ
 
 DONE, REPEATED, CONFLICT, NOT_FOUND, DENIED, NO_GROUP, TOO_LONG = range(1, 8)
@@ -67,7 +67,7 @@ class Position(NamedTuple):
 class Controls:
     """Controls and read positions in the hot store."""
 
-    def __init__(self, writes: Redis, keys: Keys, *, dedup_seconds: int) -> None:
+    def __init__(self, writes: Client, keys: Keys, *, dedup_seconds: int) -> None:
         self._writes = writes
         self._keys = keys
         self._dedup_seconds = dedup_seconds
@@ -83,7 +83,8 @@ class Controls:
         digest = crc32(f"{c.command} {c.seq} {c.target} {c.content}".encode()).to_bytes(4, "big")
         args = (
             tag, c.session, c.operator, known_by, digest, c.command, c.seq, c.target, c.content, int(c.hide), c.window,
-            c.max_payload, int(c.group), self._dedup_seconds, KEPT_SECONDS, pack,
+            c.max_payload, int(c.group), self._dedup_seconds, KEPT_SECONDS,
+            self._keys.stamp_step, pack,
         )  # fmt: skip
         return Controlled(*self._writes.run(CONTROL, (f"{tag}:log",), args))
 
@@ -103,4 +104,4 @@ class Controls:
             fields = iter(reply)
             done([Position(status, seq) for status, seq in zip(fields, fields, strict=True)], None)
 
-        self._writes.evaluate(moved, READ, (f"{args[0]}:log",), args)
+        self._writes.evaluate(moved, READ, (args[0],), args)

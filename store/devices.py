@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from store.client import Client
 from store.keys import Keys
-from store.redis import Redis
 from store.scripts import EXPEL, LEFT, SEEN
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -47,7 +47,7 @@ def record(device_id: str, name: str, connection: str) -> bytes:
 class Devices:
     """Devices in the hot store. All methods but `left` block their greenlet and raise `StoreError`."""
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys

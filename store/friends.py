@@ -20,9 +20,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mesh.loop import wait_for
+from store.client import Call, Client
 from store.keys import Keys
-from store.redis import Call, Redis
 from store.scripts import FRIENDS, RELATE_OTHER, RELATE_OWN, RELATE_PAIR
 
 ADD, DELETE, BLOCK, UNBLOCK, ASK, ACCEPT, DECLINE = "add", "delete", "block", "unblock", "ask", "accept", "decline"
@@ -88,7 +87,7 @@ class Changed(NamedTuple):
 class Friends:
     """Relations in the hot store. All methods block their greenlet and raise `StoreError`."""
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys
@@ -137,7 +136,7 @@ class Friends:
         limit = int((time.time() - seconds) * 1_000_000)
         tags = self._keys.user_tags()
         commands = [("ZRANGEBYSCORE", f"{tag}:j", "-inf", limit, "LIMIT", 0, CHUNK) for tag in tags]
-        found = wait_for(lambda done: self._reads.command_all(done, commands))
+        found = self._reads.ask_all(commands)
         notes = [_note(note) for reply in found for note in reply]
         self.finish(notes)
         return notes
@@ -171,7 +170,7 @@ class Friends:
     def _finish(self, notes: Iterable[Note]) -> None:
         shards = _by_shard(notes, lambda note: self._keys.user_tag(note.user))
         commands = [("ZREM", f"{tag}:j", *map("\0".join, chunk)) for tag, chunk in shards]
-        wait_for(lambda done: self._writes.command_all(done, commands))
+        self._writes.ask_all(commands)
 
     # ---- reading
 
@@ -186,7 +185,7 @@ class Friends:
                 ("ZSCORE", key("q", user), other),
                 ("ZCARD", key("f", other)),
             )
-        replies = iter(wait_for(lambda done: self._reads.command_all(done, commands)))
+        replies = iter(self._reads.ask_all(commands))
         rows = zip(replies, replies, replies, replies, strict=True)
         return [Standing(f is not None, bool(b), a is not None, int(count)) for f, b, a, count in rows]
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from mesh.loop import wait_for
+from store.client import Client
 from store.errors import StoreUnavailable
 from store.keys import Keys
-from store.redis import Redis
 from store.scripts import (
     GROUP_CREATE,
     GROUP_DISMISS,
@@ -91,7 +91,7 @@ class Groups:
     Changes go over the connection of the messages, so that their outcomes come in the order of what was stored.
     """
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys, *, remember_seconds: int) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys, *, remember_seconds: int) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys
@@ -210,26 +210,18 @@ class Groups:
 
     def mine(self, user: str) -> tuple[int, list[tuple[str, int]]]:
         """The store's time in µs, and (group, stamp) of the groups in the user's list, ascending."""
-
-        def start(done: Callable[[Any, Exception | None], None]) -> None:
-            self._reads.command(lambda reply, error: times.append(reply), "TIME")
-            self._reads.command(done, "ZRANGE", self._keys.my_groups(user), 0, -1, "WITHSCORES")
-
-        times: list[Any] = []
-        fields = iter(wait_for(start))
-        seconds, micros = times[0]
+        commands = (("TIME",), ("ZRANGE", self._keys.my_groups(user), 0, -1, "WITHSCORES"))
+        (seconds, micros), listed = self._reads.ask_all(commands)
+        fields = iter(listed)
         groups = [(group.decode(), int(stamp)) for group, stamp in zip(fields, fields, strict=True)]
         return int(seconds) * 1_000_000 + int(micros), groups
 
     def profiles(self, user: str, groups: Sequence[str]) -> list[Profile | None]:
         """The info of groups, None for those that the user is not in."""
-        calls = []
-        for i in range(0, len(groups), CHUNK):
-            args = [user]
-            for group in groups[i : i + CHUNK]:
-                args += (self._keys.session_tag(group), group)
-            calls.append((GROUP_PROFILES, (f"{args[1]}:log",), args))
-        rows = [row for reply in self._reads.run_all(calls) for row in reply]
+        asked = [(self._keys.session_tag(group), group) for group in groups]
+        rows = wait_for(
+            lambda done: self._reads.gather(done, GROUP_PROFILES, (user,), asked, answers=1, chunk=CHUNK)
+        )
         return [_profile(group, row) if row else None for group, row in zip(groups, rows, strict=True)]
 
     def of_users(
@@ -265,17 +257,12 @@ class Groups:
             if replies is None:
                 done(None, error)
                 return
-            fields = iter([field for reply in replies for field in reply])
+            fields = iter(replies)
             rows = zip(pairs, zip(fields, fields, strict=True), strict=True)
             done([Membership(group, v, newest) if v else None for (_, group), (v, newest) in rows], None)
 
-        calls = []
-        for i in range(0, len(pairs), CHUNK):
-            args: list[str] = []
-            for user, group in pairs[i : i + CHUNK]:
-                args += (user, self._keys.session_tag(group), group)
-            calls.append((MEMBERSHIPS, (f"{args[1]}:log",), args))
-        self._reads.evaluate_all(read, calls)
+        asked = [(self._keys.session_tag(group), user, group) for user, group in pairs]
+        self._reads.gather(read, MEMBERSHIPS, (), asked, answers=2, chunk=CHUNK)
 
 
 def _profile(group: str, row: Sequence[bytes]) -> Profile:

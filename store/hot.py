@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mesh.errors import ConfigError
@@ -10,6 +11,8 @@ from mesh.loop import now
 from store import keys
 from store.api import ApiStore
 from store.audit import Audit
+from store.client import T, wait_until_ready
+from store.connect import connect
 from store.controls import Controls
 from store.devices import Devices
 from store.errors import StoreRefused, StoreUnavailable
@@ -20,7 +23,7 @@ from store.pressure import Pressure
 from store.priority import Priority
 from store.profiles import Profiles
 from store.recent import RecentSessions
-from store.redis import Redis, wait_until_ready
+from store.redis import Redis
 from store.scripts import ALL
 from store.sessions import Sessions
 from store.settings import StoreSettings
@@ -28,6 +31,8 @@ from store.users import Users
 
 START_SECONDS = 30.0
 """How long a start waits for Redis (it may be loading a large file)."""
+PATIENCE_SECONDS = 3.0
+"""How long it waits for the last masters of a Cluster, once others answer."""
 
 
 class HotStore:
@@ -36,9 +41,11 @@ class HotStore:
 
     def __init__(self, settings: StoreSettings, data_dir: Path, run_dir: Path, *, archived: bool = False) -> None:
         self.settings = settings
+        self._made = now()
+        self._opened = False
         address = settings.address(data_dir, run_dir)
-        self.writes = Redis(address, ALL)
-        self.reads = Redis(address, ALL)
+        self.writes = connect(address, ALL)
+        self.reads = connect(address, ALL)
         self.keys = keys.Keys(settings.shards)
         self.sessions = Sessions(
             self.writes, self.reads, self.keys, dedup_seconds=settings.dedup_seconds,
@@ -59,25 +66,44 @@ class HotStore:
             dedup_seconds=settings.dedup_seconds,
         )  # fmt: skip
 
-    def open(self) -> None:
-        """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet."""
-        started = now()
-        for redis in (self.writes, self.reads):
+    def open(self) -> list[str]:
+        """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet.
+
+        What could not be checked is said in the result: a master of a Cluster that is down does not stop the start,
+        its shards are served when it is back. Once opened, it is not checked again.
+        """
+        if self._opened:
+            return []
+        down: set[Redis] = set()
+        for client in (self.writes, self.reads):
+            waited = now() - self._made
             try:
-                wait_until_ready(redis, START_SECONDS - (now() - started))
+                down.update(wait_until_ready(client, START_SECONDS - waited, PATIENCE_SECONDS - waited))
             except StoreUnavailable as error:
                 raise ConfigError(f"[store] redis: {error}") from None
-        self._check_durability()
-        self._check_dataset()
+        for server in self.writes.servers():
+            if server not in down:
+                self._check_durability(server)
+        unchecked = sorted({f"{server.address} is down ({server.trouble})" for server in down})
+        try:
+            self._check_dataset()
+        except StoreUnavailable as error:
+            if not down:
+                raise ConfigError(f"[store] redis: {error}") from None
+            unchecked.append(f"the number of shards could not be compared with that of the data ({error})")
+        self._opened = True
+        return unchecked
 
-    def _check_durability(self) -> None:
+    def _check_durability(self, server: Redis) -> None:
         if self.settings.durability_checked_by_operator:
             return
         wanted = {"appendonly": "yes", "appendfsync": self.settings.durability, "maxmemory-policy": "noeviction"}
+        if len(self.writes.servers()) > 1:  # a master that is down shall take its own slots along only
+            wanted["cluster-require-full-coverage"] = "no"
         wrong = []
         for name, value in wanted.items():
             try:
-                _, found = self.writes.ask("CONFIG", "GET", name)
+                _, found = server.ask("CONFIG", "GET", name)
             except (StoreRefused, ValueError):
                 raise ConfigError(
                     "[store] redis: CONFIG GET is forbidden; check appendonly, appendfsync and maxmemory-policy by "
@@ -87,7 +113,7 @@ class HotStore:
                 wrong.append(f"CONFIG SET {name} {value}  (it is {found.decode()})")
         if wrong:
             raise ConfigError(
-                f'[store] redis: the server does not keep what durability = "{self.settings.durability}" promises; '
+                f'[store] redis: {server.address} does not keep what durability = "{wanted["appendfsync"]}" promises; '
                 "run on it: " + "; ".join(wrong)
             )
 
@@ -104,6 +130,14 @@ class HotStore:
         """A consumer of a group of the log (`store/log.py`); its `name` is the same after a restart."""
         tags = self.keys.session_tags()
         return Consumer(self.reads, tags, group, name, keep_seconds=self.settings.log_seconds)
+
+    def by_session(self, items: Sequence[T], session_of: Callable[[T], str]) -> Iterable[Sequence[T]]:
+        """`items` as one call of the store takes them: of any sessions, or on a Cluster of those in one shard."""
+        return self.writes.parts(items, lambda item: self.keys.session_tag(session_of(item)))
+
+    def by_user(self, items: Sequence[T], user_of: Callable[[T], str]) -> Iterable[Sequence[T]]:
+        """As `by_session`, for what lies with users."""
+        return self.writes.parts(items, lambda item: self.keys.user_tag(user_of(item)))
 
     def close(self) -> None:
         self.pressure.stop()

@@ -12,6 +12,7 @@ Session keys share the tag of their shard, `{sNN}`, so that all that one message
     {sNN}:d:<hour>      hash         dedup: digest of session, sender and packId -> seqId, prevSeqId, crc; expires.
                                      The same for controls: -> time (ms), crc
     {sNN}:log           stream       every stored row, for archive, push and hooks
+    {sNN}:stamp         string       the newest stamp given in a queue of this shard (store/stamps.lua)
 
 A group lies in the shard of its session, so that a message is checked against the members where it is stored:
 
@@ -59,6 +60,8 @@ API_KEYS = "imesh:api:keys"
 GROUP_PREFIX = "GC_"
 """What the ids of groups begin with, and no other session's."""
 DEDUP_BYTES = 12
+STAMP_STEP_MAX = 256
+"""Stamps must not run ahead of the time. With more shards than half of this a few share theirs."""
 TAGS = 16_384
 """Sessions whose tags are remembered by a process: 2 MB."""
 
@@ -73,6 +76,8 @@ class Keys:
 
     def __init__(self, shards: int) -> None:
         self.shards = shards
+        self.stamp_step = min(2 * shards, STAMP_STEP_MAX)
+        """µs between two stamps that a shard gives in queues: each shard has some that no other gives."""
         self.session_tag: Callable[[str], str] = lru_cache(TAGS)(self._session_tag)  # a quarter of the time
         """The tag of a session's shard."""
 

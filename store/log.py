@@ -30,13 +30,14 @@ cut with XTRIM MINID at the oldest row that some group has not done, never with 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from mesh.loop import now
 from store import entries
+from store.client import Call, Client
 from store.entries import Entry
-from store.redis import Redis
 from store.scripts import LOG_OPEN, LOG_READ, LOG_TRIM, Script
 
 ARCHIVE, PUSH, HOOKS = "archive", "push", "hooks"
@@ -99,7 +100,7 @@ class Consumer:
     """One consumer of a group. All methods block their greenlet and raise `StoreError`; one greenlet uses it."""
 
     def __init__(
-        self, redis: Redis, tags: Sequence[str], group: str, name: str, *, keep_seconds: float,
+        self, redis: Client, tags: Sequence[str], group: str, name: str, *, keep_seconds: float,
         idle: float = IDLE_SECONDS,
     ) -> None:  # fmt: skip
         self.group = group
@@ -180,18 +181,21 @@ class Consumer:
     def _read(self, starts: dict[str, str], count: int) -> list[Row]:
         rows: list[Row] = []
         missing: list[str] = []
-        for part in self._parts(list(starts)):
-            pairs = [field for tag in part for field in (tag, starts[tag])]
-            args = (self.group, self._name, count - len(rows), *pairs)
-            fields = iter(self._redis.run(LOG_READ, (f"{part[0]}:log",), args))
+        parts = list(self._parts(list(starts)))
+        while parts and len(rows) < count:
+            left = count - len(rows)
+            asked, parts = parts[:left], parts[left:]
+            calls: list[Call] = []
+            for part in asked:
+                pairs = [field for tag in part for field in (tag, starts[tag])]
+                calls.append((LOG_READ, (f"{part[0]}:log",), (self.group, self._name, left // len(asked), *pairs)))
+            fields = chain.from_iterable(self._redis.run_all(calls))
             for name, found in zip(fields, fields, strict=True):
                 tag = name.decode()
                 if found is None:
                     missing.append(tag)
                 else:
                     rows += [Row(tag, row, values) for row, values in found if values]
-            if len(rows) >= count:
-                break
         if missing:
             self.remade += sum(self._run(LOG_OPEN, (self.group, "0"), missing))
         return rows
@@ -222,8 +226,9 @@ class Consumer:
 
     def _run(self, script: Script, common: Sequence[Any], tags: Sequence[str]) -> list[Any]:
         """Replies of a script whose last arguments are tags."""
-        return [self._redis.run(script, (f"{part[0]}:log",), (*common, *part)) for part in self._parts(tags)]
+        calls = [(script, (f"{part[0]}:log",), (*common, *part)) for part in self._parts(tags)]
+        return self._redis.run_all(calls)
 
-    def _parts(self, tags: Sequence[str]) -> list[Sequence[str]]:
+    def _parts(self, tags: Sequence[str]) -> Collection[Sequence[str]]:
         """The tags as they may be given to one script."""
-        return [tags]
+        return self._redis.parts(tags, str)

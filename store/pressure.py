@@ -6,10 +6,12 @@ second by itself, so the limit holds also while no olap node runs.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from mesh.loop import Every
-from store.redis import Redis
+from store.client import Client
+from store.errors import StoreUnavailable
 
 LOOK_SECONDS = 1.0
 RESUME = 0.95
@@ -21,15 +23,19 @@ MEMORY = 0.8
 class Pressure:
     """The look at Redis. `full` says why messages are refused now, "" when they are taken."""
 
-    def __init__(self, redis: Redis, tags: list[str], log_rows: int) -> None:
+    def __init__(self, client: Client, tags: list[str], log_rows: int) -> None:
         self.full = ""
-        self.rows = 0
-        """In the log."""
-        self._redis = redis
-        self._tags = tags
+        self._client = client
+        self._rows = dict.fromkeys(tags, 0)  # in the log of each shard, where it could be asked
         self._log_rows = log_rows
-        self._asked = False
+        self._memory: list[tuple[int, int]] = []  # used and most, of each server that answered
+        self._answers = 0  # still to come
         self._every: Every | None = None
+
+    @property
+    def rows(self) -> int:
+        """In the log."""
+        return sum(self._rows.values())
 
     def start(self) -> None:
         """Begin to look. Harmless when repeated."""
@@ -41,27 +47,42 @@ class Pressure:
             self._every.stop()
 
     def _look(self) -> None:
-        if self._asked:
+        if self._answers:
             return
-        self._asked = True
-        lengths = [("XLEN", f"{tag}:log") for tag in self._tags]
-        self._redis.command_all(self._seen, [*lengths, ("INFO", "memory")])
+        try:
+            servers = self._client.servers()
+        except StoreUnavailable:
+            return
+        self._answers = len(self._rows) + len(servers)
+        self._memory.clear()
+        for tag in self._rows:
+            self._client.command(partial(self._counted, tag), "XLEN", f"{tag}:log")
+        for server in servers:
+            server.command(self._measured, "INFO", "memory")
 
-    def _seen(self, replies: list[Any] | None, error: Exception | None) -> None:
-        self._asked = False
-        if replies is None:
-            return  # a store that does not answer takes no messages either
-        *lengths, memory = replies
-        self.rows = sum(lengths)
-        used, most = _memory(memory)
-        rows_limit, memory_limit = float(self._log_rows), MEMORY * most
+    def _counted(self, tag: str, length: Any, error: Exception | None) -> None:
+        if error is None:  # a server that does not answer takes no messages either
+            self._rows[tag] = length
+        self._answered()
+
+    def _measured(self, info: Any, error: Exception | None) -> None:
+        if error is None:
+            self._memory.append(_memory(info))
+        self._answered()
+
+    def _answered(self) -> None:
+        self._answers -= 1
+        if self._answers:
+            return
+        rows, rows_limit, part = self.rows, float(self._log_rows), MEMORY
         if self.full:
-            rows_limit, memory_limit = RESUME * rows_limit, RESUME * memory_limit
-        if self.rows >= rows_limit:
-            self.full = f"{self.rows} rows wait in the log, [store] log_rows is {self._log_rows}"
-        elif most and used >= memory_limit:
-            self.full = f"Redis uses {used >> 20} MiB of {most >> 20}"
-        else:
+            rows_limit, part = RESUME * rows_limit, RESUME * part
+        crowded = next(((used, most) for used, most in self._memory if most and used >= part * most), None)
+        if rows >= rows_limit:
+            self.full = f"{rows} rows wait in the log, [store] log_rows is {self._log_rows}"
+        elif crowded is not None:
+            self.full = f"Redis uses {crowded[0] >> 20} MiB of {crowded[1] >> 20}"
+        elif self._memory:
             self.full = ""
 
 

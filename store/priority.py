@@ -9,16 +9,14 @@ An item of a queue is
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from mesh.loop import wait_for
 from store import entries
+from store.client import Call, Client
 from store.entries import Entry
 from store.keys import Keys
-from store.redis import Call, Redis
 from store.scripts import ENQUEUE, PRIORITY
 
 KEPT_SECONDS = 30 * 24 * 3600
@@ -48,7 +46,7 @@ def message_item(session: str, seq: int) -> bytes:
 class Priority:
     """The queues in the hot store."""
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys
@@ -69,9 +67,10 @@ class Priority:
         """The script with its arguments, for each shard."""
         by_shard: dict[str, list[Any]] = {}
         for user, item in items:
-            args = by_shard.setdefault(self._keys.user_tag(user), [KEPT_SECONDS])
+            tag = self._keys.user_tag(user)
+            args = by_shard.setdefault(tag, [tag, self._keys.stamp_step, KEPT_SECONDS])
             args += (self._keys.user_priority(user), item)
-        return [(ENQUEUE, (args[1],), args) for args in by_shard.values()]
+        return [(ENQUEUE, (args[3],), args) for args in by_shard.values()]
 
     # ---- reading
 
@@ -103,7 +102,7 @@ class Priority:
     def _start(self, user: str) -> tuple[int, list[tuple[str, int]]]:
         """The store's time in µs, read before anything else, and the user's groups with the stamps of his joining."""
         commands = (("TIME",), ("ZRANGE", self._keys.my_groups(user), 0, -1, "WITHSCORES"))
-        (seconds, micros), groups = wait_for(lambda done: self._reads.command_all(done, commands))
+        (seconds, micros), groups = self._reads.ask_all(commands)
         fields = iter(groups)
         joined = [(group.decode(), int(stamp)) for group, stamp in zip(fields, fields, strict=True)]
         return int(seconds) * 1_000_000 + int(micros), joined
@@ -141,7 +140,7 @@ class Priority:
                 if item[0] != _PACK:
                     seq, _, session = item.decode().partition(" ")
                     reads.append(("ZRANGEBYSCORE", self._keys.history(session), seq, seq))
-            messages = iter(wait_for(partial(self._reads.command_all, commands=reads)))
+            messages = iter(self._reads.ask_all(reads))
             for stamp, item in chunk:
                 if item[0] == _PACK:
                     yield stamp, item

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mesh.loop import wait_for
+from store.client import Client
 from store.keys import Keys
-from store.redis import Redis
 from store.scripts import ATTRIBUTE, ATTRIBUTES
 
 FAILED, DONE, RENAMED = range(3)
@@ -36,7 +35,7 @@ class Profiles:
     """Profiles and attributes in the hot store. Without `done`, a method blocks its greenlet and raises
     `StoreError`."""
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys
@@ -49,7 +48,7 @@ class Profiles:
     def get(self, users: Sequence[str]) -> list[Profile]:
         """Profiles in the order asked; an unknown user's is empty."""
         commands = [("HMGET", self._keys.of_user("i", user), *_FIELDS) for user in users]
-        replies = wait_for(lambda done: self._reads.command_all(done, commands))
+        replies = self._reads.ask_all(commands)
         return [
             Profile(_text(name), _text(avatar), _text(mobile), int(birthday or 0))
             for name, avatar, mobile, birthday in replies
@@ -57,10 +56,10 @@ class Profiles:
 
     def set_attribute(self, about: str, user: str, subject: str, name: str, value: str) -> int:
         """Set an attribute that `user` keeps about a USER or a SESSION; "" clears it. FAILED, DONE, RENAMED."""
-        keys = [self._keys.of_user(about, user), f"{self._keys.user_tag(user)}:stamp"]
-        if about == USER:
-            keys.append(self._keys.of_user("f", user))
-        status: int = self._writes.run(ATTRIBUTE, keys, (subject, name, value, NAMES_MAX, FIELDS_MAX))
+        of_user = self._keys.of_user
+        keys = (of_user(about, user), f"{self._keys.user_tag(user)}:stamp", of_user("f", user))
+        args = (subject, name, value, NAMES_MAX, FIELDS_MAX, int(about == USER))
+        status: int = self._writes.run(ATTRIBUTE, keys, args)
         return status
 
     def attribute(self, about: str, user: str, subject: str, name: str) -> str:

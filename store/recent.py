@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from store.client import Client
 from store.keys import GROUP_PREFIX, Keys
 from store.profiles import SESSION
-from store.redis import Redis
 from store.scripts import NEWEST
 
 CHUNK = 500
@@ -38,7 +38,7 @@ RecentDone = Callable[[Recent | None, Exception | None], None]
 class RecentSessions:
     """Recent sessions in the hot store."""
 
-    def __init__(self, reads: Redis, keys: Keys) -> None:
+    def __init__(self, reads: Client, keys: Keys) -> None:
         self._reads = reads
         self._keys = keys
 
@@ -71,8 +71,7 @@ class RecentSessions:
                 if replies is None:
                     done(None, error)
                     return
-                newest = [seq for reply in replies for seq in reply]
-                done(page({g: max(at, seq) for (g, at), seq in zip(groups.items(), newest, strict=True)}), None)
+                done(page({g: max(at, seq) for (g, at), seq in zip(groups.items(), replies, strict=True)}), None)
 
             self._ask_newest(list(groups), asked)
 
@@ -85,13 +84,8 @@ class RecentSessions:
         self._reads.command_all(listed, commands)
 
     def _ask_newest(self, sessions: list[str], done: Callable[[list[Any] | None, Exception | None], None]) -> None:
-        calls = []
-        for i in range(0, len(sessions), CHUNK):
-            args: list[str] = []
-            for session in sessions[i : i + CHUNK]:
-                args += (self._keys.session_tag(session), session)
-            calls.append((NEWEST, (f"{args[0]}:log",), args))
-        self._reads.evaluate_all(done, calls)
+        rows = [(self._keys.session_tag(session), session) for session in sessions]
+        self._reads.gather(done, NEWEST, (), rows, answers=1, chunk=CHUNK)
 
 
 def merged(noted: dict[str, int], groups: dict[str, int], after: int, count: int, clock: int) -> Recent:

@@ -8,19 +8,18 @@ deadline, none of it: all fails with `StoreUnavailable`. So nothing overtakes a 
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import socket
-from _socket import socket as RawSocket
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import gevent
 import hiredis
 
-from mesh.loop import Done, Every, Tick, now, post, wait_for
+from mesh.loop import Done, Every, Tick, now, post
+from store.address import Address
+from store.client import Call, Client, DoneAll, T
+from store.connection import RECV_BYTES, Connection, connect, pack
 from store.errors import StoreRefused, StoreUnavailable
 from store.scripts import Script
 
@@ -29,42 +28,8 @@ DEADLINE = 4.0
 """Seconds that a command may wait for its reply, less than a client waits for an answer."""
 SWEEP = 0.1
 RECONNECT_SECONDS = 0.05
-CONNECT_SECONDS = 2.0
-RECV_BYTES = 262_144
 MAX_WAITING = 50_000
 """Commands that may wait for replies on one connection; more are refused."""
-
-_pack: Any = hiredis.pack_command
-
-Call = tuple[Script, Sequence[str], Sequence[Any]]
-"""A script, its keys, its arguments."""
-
-
-class Address(NamedTuple):
-    """Where a Redis listens and as whom to log in."""
-
-    path: str  # unix socket, or ""
-    host: str
-    port: int
-    username: str
-    password: str
-    db: int
-
-    def __repr__(self) -> str:  # no password in logs
-        return f"unix://{self.path}" if self.path else f"redis://{self.host}:{self.port}/{self.db}"
-
-
-def parse_url(url: str) -> Address:
-    """`redis://[user:password@]host[:port][/db]` or `unix:///path?db=N`. Raises `ValueError`."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        db = int(dict(p.split("=", 1) for p in parts.query.split("&") if "=" in p).get("db", 0))
-        return Address(parts.path, "", 0, unquote(parts.username or ""), unquote(parts.password or ""), db)
-    if parts.scheme != "redis" or not parts.hostname:
-        raise ValueError("expected redis://host[:port][/db] or unix:///path")
-    db = int(parts.path.strip("/") or 0)
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    return Address("", parts.hostname, parts.port or 6379, user, password, db)
 
 
 class _Command:
@@ -76,15 +41,19 @@ class _Command:
         self.deadline = deadline
 
 
-class Redis:
-    """One connection. `scripts` are loaded before anything is sent on it."""
+class Redis(Client):
+    """One connection. `scripts` are loaded before anything is sent on it. `find` looks up where to connect, in a
+    greenlet, each time; it raises as `store.connection.connect` does."""
 
-    def __init__(self, address: Address, scripts: Sequence[Script] = ()) -> None:
+    def __init__(
+        self, address: Address, scripts: Sequence[Script] = (), find: Callable[[], Address] | None = None
+    ) -> None:
         self.address = address
+        self._find = find
         self.connected = False
         self.reconnects = 0
         self._scripts = scripts
-        self._sock: Any = None
+        self._sock: Any = None  # a Connection
         self._reader = hiredis.Reader()
         self._buffer = bytearray(RECV_BYTES)  # for all reads: allocating it each time would cost more than the read
         self._unsent: list[_Command] = []  # of this turn, or since the connection was lost
@@ -94,25 +63,28 @@ class Redis:
         self._read_watcher: Any = None
         self._write_watcher: Any = None
         self._closed = False
+        self.trouble = "no connection"
+        """Why there is none, where there is none."""
         self._sweeper = Every(SWEEP, self._sweep)
         self._greenlet = gevent.spawn(self._connect)
 
     # ---- commands
 
     def command(self, done: Done, *args: Any) -> None:
-        """Send a command that may safely run twice; `done(reply, error)` comes on the hub."""
+        self.send(done, pack(args), now() + DEADLINE)
+
+    def send(self, done: Done, packed: bytes, deadline: float) -> None:
+        """Send a command, `packed`, that is to be answered by `deadline` (`now()` clock)."""
         if len(self._waiting) + len(self._unsent) >= MAX_WAITING:
             post(done, None, StoreUnavailable(f"{MAX_WAITING} commands wait for Redis"))
             return
-        self._unsent.append(_Command(_pack(args), done, now() + DEADLINE))
+        self._unsent.append(_Command(packed, done, deadline))
         self._tick.arm()
 
     def evaluate(self, done: Done, script: Script, keys: Sequence[str], args: Sequence[Any]) -> None:
-        """Run a loaded script; it must be harmless when run twice."""
         self.command(done, "EVALSHA", script.sha, len(keys), *keys, *args)
 
-    def command_all(self, done: Callable[[list[Any] | None, Exception | None], None], commands: Sequence[Any]) -> None:
-        """Send commands; `done` gets all replies in order, or the first error, once all have come."""
+    def command_all(self, done: DoneAll, commands: Sequence[Sequence[Any]]) -> None:
         replies: list[Any] = []
         failed: list[Exception] = []
 
@@ -128,26 +100,14 @@ class Redis:
         for command in commands:
             self.command(came, *command)
 
-    def evaluate_all(self, done: Callable[[list[Any] | None, Exception | None], None], calls: Sequence[Call]) -> None:
-        """Run loaded scripts; as `command_all`."""
-        commands = [("EVALSHA", script.sha, len(keys), *keys, *args) for script, keys, args in calls]
-        self.command_all(done, commands)
+    def evaluate_all(self, done: DoneAll, calls: Sequence[Call]) -> None:
+        self.command_all(done, [("EVALSHA", script.sha, len(keys), *keys, *args) for script, keys, args in calls])
 
-    def ask(self, *args: Any) -> Any:
-        """Send a command and wait for its reply, in a greenlet. Raises `StoreError`."""
-        return wait_for(lambda done: self.command(done, *args))
+    def parts(self, items: Sequence[T], tag_of: Callable[[T], str]) -> Collection[Sequence[T]]:
+        return (items,) if items else ()
 
-    def ask_all(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Send commands and wait for their replies, in a greenlet. Raises `StoreError` when one failed."""
-        return wait_for(lambda done: self.command_all(done, commands))  # type: ignore[no-any-return]
-
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run a loaded script and wait for its reply, in a greenlet. Raises `StoreError`."""
-        return wait_for(lambda done: self.evaluate(done, script, keys, args))
-
-    def run_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Run loaded scripts and wait for their replies, in a greenlet. Raises `StoreError` when one failed."""
-        return wait_for(lambda done: self.evaluate_all(done, calls))  # type: ignore[no-any-return]
+    def servers(self) -> Sequence[Redis]:
+        return (self,)
 
     @property
     def waiting(self) -> int:
@@ -165,54 +125,20 @@ class Redis:
 
     def _connect(self) -> None:
         """Try until it works; in a greenlet of its own, the only one this client has."""
+        commands = (("PING",), *(("SCRIPT", "LOAD", script.text) for script in self._scripts))
         while not self._closed:
             try:
-                sock = self._open()
-            except (OSError, hiredis.HiredisError, StoreRefused):
+                if self._find is not None:
+                    self.address = self._find()
+                sock, _ = connect(self.address, commands)
+            except (OSError, hiredis.HiredisError, StoreRefused) as error:
+                self.trouble = f"no connection ({error})"
                 gevent.sleep(RECONNECT_SECONDS)
                 continue
             self._adopt(sock)
             return
 
-    def _open(self) -> RawSocket:
-        """A connection that is logged in and has the scripts."""
-        address = self.address
-        family = socket.AF_UNIX if address.path else socket.AF_INET
-        target: Any = address.path or (address.host, address.port)
-        with contextlib.ExitStack() as stack:
-            if address.path:
-                opened = socket.socket(family, socket.SOCK_STREAM)
-                stack.callback(opened.close)
-                opened.settimeout(CONNECT_SECONDS)
-                opened.connect(target)
-            else:
-                opened = socket.create_connection(target, CONNECT_SECONDS)
-                stack.callback(opened.close)
-                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            hello: list[bytes] = [_pack(("PING",))]
-            if address.password:
-                names = (address.username,) if address.username else ()
-                hello.insert(0, _pack(("AUTH", *names, address.password)))
-            if address.db:
-                hello.append(_pack(("SELECT", address.db)))
-            hello.extend(_pack(("SCRIPT", "LOAD", s.text)) for s in self._scripts)
-            opened.sendall(b"".join(hello))
-            reader, replies = hiredis.Reader(), 0
-            while replies < len(hello):
-                data = opened.recv(RECV_BYTES)
-                if not data:
-                    raise ConnectionResetError("closed during the greeting")
-                reader.feed(data)
-                while (reply := reader.gets()) is not False:
-                    if isinstance(reply, hiredis.ReplyError):
-                        raise StoreRefused(str(reply))  # loading, wrong password ...
-                    replies += 1
-            stack.pop_all()
-            raw = RawSocket(fileno=opened.detach())
-            raw.setblocking(False)
-            return raw
-
-    def _adopt(self, sock: RawSocket) -> None:
+    def _adopt(self, sock: Connection) -> None:
         loop = gevent.get_hub().loop
         self._sock = sock
         self._reader = hiredis.Reader()
@@ -258,7 +184,7 @@ class Redis:
         if self.connected:
             self._lost("no reply in time")
         else:
-            self._fail_all("no connection")
+            self._fail_all(self.trouble)
 
     # ---- moving bytes
 
@@ -314,17 +240,3 @@ class Redis:
                 waiting.popleft().done(None, StoreRefused(text))
             else:
                 waiting.popleft().done(reply, None)
-
-
-def wait_until_ready(redis: Redis, seconds: float) -> None:
-    """Block this greenlet until Redis answers. Raises `StoreUnavailable` after `seconds`."""
-    limit = now() + seconds
-    while True:
-        try:
-            redis.ask("PING")
-            return
-        except StoreUnavailable:
-            if now() >= limit:
-                raise
-
-

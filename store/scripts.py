@@ -17,7 +17,7 @@ class Script:
         self.sha = sha1(self.text.encode()).hexdigest()
 
 
-COMMIT = Script("commit.lua")
+COMMIT = Script("commit.lua", "stamps.lua")
 RECENT = Script("recent.lua")
 OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")
@@ -29,9 +29,9 @@ LEFT = Script("left.lua")
 EXPEL = Script("expel.lua")
 SEEN = Script("seen.lua")
 
-CONTROL = Script("control.lua")
+CONTROL = Script("control.lua", "stamps.lua")
 READ = Script("read.lua")
-ENQUEUE = Script("enqueue.lua")
+ENQUEUE = Script("enqueue.lua", "stamps.lua")
 PRIORITY = Script("priority.lua")
 
 GROUP_CREATE = Script("group_create.lua")

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from mesh.loop import now
 from store import entries
+from store.client import Call, Client
 from store.entries import Entry
 from store.keys import Keys, dedup_field
 from store.profiles import SESSION, attributes_of
-from store.redis import Call, Redis
 from store.scripts import ATTRIBUTES, COMMIT, OVERVIEW, PAGE, RECENT
 
 STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, CHANGED, FAILED = 1, 2, 3, 4, 5, 6, 7, 8, 0
@@ -72,7 +72,7 @@ StoredDone = Callable[[Sequence[Stored] | None, "Exception | None"], None]
 class Sessions:
     """Sessions in the hot store."""
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys, *, dedup_seconds: int, log_seconds: int) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys, *, dedup_seconds: int, log_seconds: int) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys
@@ -89,7 +89,9 @@ class Sessions:
         `messages` are at most `BATCH`. An error of `done` means that nothing is known of any of them.
         """
         tag_of = self._keys.session_tag
-        args: list[Any] = [self._floor, 1 if require_friend else 0, self._dedup_seconds, self._log_keep_ms]
+        args: list[Any] = [
+            self._floor, 1 if require_friend else 0, self._dedup_seconds, self._log_keep_ms, self._keys.stamp_step,
+        ]  # fmt: skip
         for m in messages:
             args += (
                 tag_of(m.session), m.session, m.sender, m.peer, dedup_field(m.session, m.sender, m.pack_id), m.crc,
@@ -111,7 +113,7 @@ class Sessions:
                     self._floor = seq
             done(outcomes, None)
 
-        self._writes.evaluate(stored, COMMIT, (f"{tag_of(messages[0].session)}:log",), args)
+        self._writes.evaluate(stored, COMMIT, (args[5],), args)
 
     def touch(self, activity: Iterable[tuple[str, str]]) -> None:
         """Note (user, session) activity for the users' recent sessions, unless it was noted within TOUCH_SECONDS."""
@@ -165,21 +167,19 @@ class Sessions:
         if not sessions:
             done([], None)
             return
-        tag_of = self._keys.session_tag
-        names = [session for session, _ in sessions]
-        args = [user, *[part for session in names for part in (tag_of(session), session)]]
+        rows = [(self._keys.session_tag(session), session) for session, _ in sessions]
+        also: list[Call] = []
+        if attributed:
+            also.append((ATTRIBUTES, (self._keys.of_user(SESSION, user),), [session for session, _ in sessions]))
 
         def read(replies: list[Any] | None, error: Exception | None) -> None:
             if replies is None:
                 done(None, error)
                 return
-            fields = iter(replies[0])
-            attributes = attributes_of(replies[1] if attributed else [], len(names))
-            rows = zip(sessions, fields, fields, fields, attributes, strict=True)
+            attributes = attributes_of(replies.pop() if attributed else [], len(rows))
+            fields = iter(replies)
+            found = zip(sessions, fields, fields, fields, attributes, strict=True)
             parse, new = entries.parse, _new
-            done([new(Overview, (*row, int(at), n, parse(e), given)) for row, at, n, e, given in rows if e], None)
+            done([new(Overview, (*row, int(at), n, parse(e), given)) for row, at, n, e, given in found if e], None)
 
-        calls: list[Call] = [(OVERVIEW, (f"{args[1]}:log",), args)]
-        if attributed:
-            calls.append((ATTRIBUTES, (self._keys.of_user(SESSION, user),), names))
-        self._reads.evaluate_all(read, calls)
+        self._reads.gather(read, OVERVIEW, (user,), rows, answers=3, chunk=len(rows), also=also)

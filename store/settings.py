@@ -13,15 +13,16 @@ import msgspec
 
 from mesh.daemon import Daemon
 from store import embedded
+from store.address import Address, AnyAddress, parse_url
 from store.archive.url import ArchiveAddress, parse_archive
-from store.redis import Address, parse_url
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where messages are kept, and how safely."""
 
     redis: str = "embedded"
-    """"embedded": a Redis server of our own in the data directory; else redis://… or unix://…"""
+    """"embedded": a Redis server of our own in the data directory; else redis://…, rediss://…, unix://…,
+    redis+sentinel://…, redis+cluster://… (see operations.md)."""
     durability: str = "always"
     """"always": an acknowledged message is fsynced; "everysec": a power cut may lose the last second."""
     durability_checked_by_operator: bool = False
@@ -65,7 +66,7 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         elif redis_server() is None:
             yield "redis", "no redis-server found for the embedded store: apt install redis-server, or set redis://…"
 
-    def address(self, data_dir: Path, run_dir: Path) -> Address:
+    def address(self, data_dir: Path, run_dir: Path) -> AnyAddress:
         """Where to connect."""
         if self.redis == "embedded":
             return Address(str(embedded.socket_path(run_dir)), "", 0, "", "", 0)

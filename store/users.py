@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mesh.loop import wait_for
+from store.client import Client
 from store.keys import USERS, Keys
-from store.redis import Redis
 from store.scripts import ADD_ACCOUNT, ENTER
 
 
 class Users:
     """Accounts and logins in the hot store."""
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys
@@ -63,7 +62,7 @@ class Users:
     def exist(self, users: Sequence[str]) -> list[bool]:
         """Whether there is an account of each of these names. In a greenlet."""
         commands = [("EXISTS", self._keys.account(user)) for user in users]
-        replies = wait_for(lambda done: self._reads.command_all(done, commands))
+        replies = self._reads.ask_all(commands)
         return [bool(reply) for reply in replies]
 
     def password_hash(self, user: str) -> str | None:

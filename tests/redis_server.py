@@ -7,6 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from store.address import Address
 from store.settings import redis_server
 
 
@@ -16,6 +17,7 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.url = f"unix://{directory}/s"
+        self.address = Address(f"{directory}/s", "", 0, "", "", 0)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from store.redis import Redis, parse_url, wait_until_ready
+from store.client import wait_until_ready
+from store.redis import Redis
 from store.scripts import ALL
 from tests import mariadb as mariadbs
 from tests import raw
@@ -91,7 +92,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture
 def redis(server: Server) -> Iterator[Redis]:
     """A connection to it."""
-    made = Redis(parse_url(server.url), ALL)
+    made = Redis(server.address, ALL)
     wait_until_ready(made, 10)
     yield made
     made.close()

@@ -22,8 +22,9 @@ from packs.codes import Code
 from packs.enums import ContentType, ControlCommand, DeviceType, JoinMode, SyncCommand
 from packs.flags import ACK, COUNTER, DUP, HIGH_PRIORITY
 from packs.ids import single_session
+from store.client import wait_until_ready
 from store.keys import Keys
-from store.redis import Redis, parse_url, wait_until_ready
+from store.redis import Redis
 from tests.controls import DELETE, OVERRIDE, REVOKE, control, next_of, priorities, send, stored, unread
 from tests.groups import create, dismiss, join, say, update
 from tests.people import accept, add, block
@@ -69,7 +70,7 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     server = Server(Path(tmp_path_factory.mktemp("r")))
     server.start()
-    redis = Redis(parse_url(server.url))
+    redis = Redis(server.address)
     wait_until_ready(redis, 10)
     tables: dict[str, dict[str, Any]] = {
         "node.chat": {"require_friend": True},

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packs.ids import single_session
+from store.client import wait_until_ready
 from store.errors import StoreUnavailable
 from store.friends import ACCEPT, ADD, ASK, BLOCK, DECLINE, DELETE, DONE, FULL, NOT_ASKED, UNBLOCK, Friends, Other
 from store.keys import Keys
-from store.redis import Redis, parse_url, wait_until_ready
+from store.redis import Redis
 from store.scripts import ALL
 from tests.integration.test_redis_client import Server
 
@@ -29,7 +30,7 @@ STEPS = 4
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     server = Server(Path(tmp_path_factory.mktemp("r")))
     server.start()
-    made = Redis(parse_url(server.url), ALL)
+    made = Redis(server.address, ALL)
     wait_until_ready(made, 10)
     yield made
     made.close()

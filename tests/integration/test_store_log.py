@@ -12,11 +12,12 @@ import pytest
 from mesh.loop import post
 from packs import structs as s
 from packs.message import stored_payload
+from store.client import wait_until_ready
 from store.entries import parse, tail
 from store.hot import HotStore
 from store.keys import Keys
 from store.log import ARCHIVE, HOOKS, PUSH, Consumer, Row, message_of
-from store.redis import Redis, parse_url, wait_until_ready
+from store.redis import Redis
 from store.scripts import ALL
 from store.sessions import Message, Sessions
 from store.settings import StoreSettings
@@ -185,7 +186,7 @@ def test_a_group_whose_log_was_lost_is_made_again(redis: Redis, make: Make) -> N
 
 @pytest.mark.seconds(60)
 def test_nothing_is_lost_when_redis_is_killed_between(server: Server) -> None:
-    redis = Redis(parse_url(server.url), ALL)
+    redis = Redis(server.address, ALL)
     wait_until_ready(redis, 10)
     consumer = Consumer(redis, TAGS, ARCHIVE, "one", keep_seconds=600.0, idle=0.0)
     consumer.open()

@@ -14,7 +14,7 @@ from store.entries import Entry, tail
 from store.keys import Keys
 from store.priority import KEPT_SECONDS, SETTLED_US, Page, Priority, message_item
 from store.redis import Redis
-from store.sessions import MEMBERS_ONLY, Message, Sessions
+from store.sessions import BATCH, MEMBERS_ONLY, Message, Sessions
 from tests.waiting import wait_until
 
 KEYS = Keys(64)
@@ -89,7 +89,9 @@ def test_stamps_grow_and_an_item_keeps_its_first(queues: Queues) -> None:
     key = KEYS.user_priority("a")
     rows = queues.redis.ask("ZRANGE", key, 1, -1, "WITHSCORES")
     assert rows[::2] == [pack(n) for n in range(3)]
-    assert [int(stamp) for stamp in rows[1::2]] == [ahead + 1, ahead + 2, ahead + 3]
+    first, step = int(rows[1]), KEYS.stamp_step
+    assert ahead < first <= ahead + step
+    assert [int(stamp) for stamp in rows[1::2]] == [first, first + step, first + 2 * step]
     assert 0 < queues.redis.ask("TTL", key) <= KEPT_SECONDS
     assert queues.redis.ask("ZCARD", KEYS.user_priority("b")) == 1
 
@@ -102,6 +104,30 @@ def test_messages_of_a_group_go_to_its_queue_with_them(queues: Queues) -> None:
         queues.send(f"m{n}", "GC_1", priority=n % 2 == 0)
     queues.send("m0", "GC_1", priority=True)  # a resend
     assert queues.found() == ["m0", "m2", "m4"]
+
+
+def test_no_two_queues_give_the_same_stamp(queues: Queues) -> None:
+    groups = [f"GC_{n}" for n in range(BATCH)]
+    for group in groups:
+        queues.redis.ask("HSET", KEYS.group_info(group), "version", 1)
+        queues.redis.ask("ZADD", f"{KEYS.session_tag(group)}:p:{group}", 0, "b")
+    outcome: list[Any] = []
+    kept = tail(15, 0, "m", stored_payload(s.MsgReq(sender="b", content="x")))
+    messages = [Message(group, "b", MEMBERS_ONLY, "m", b"crc.", False, kept, True) for group in groups]
+    queues.priority.add([("a", pack(n)) for n in range(BATCH)])  # at the same time, as servers of a Cluster do
+    post(queues.sessions.commit, messages, False, lambda found, error: outcome.append(found))
+    wait_until(lambda: outcome, "the messages")
+    rows = [queues.redis.ask("ZRANGE", KEYS.group_priority(group), 0, -1, "WITHSCORES") for group in groups]
+    rows.append(queues.redis.ask("ZRANGE", KEYS.user_priority("a"), 0, -1, "WITHSCORES"))
+    by_queue = [[int(stamp) for stamp in row[1::2]] for row in rows]
+    stamps = [stamp for queue in by_queue for stamp in queue]
+    assert len(stamps) == len(set(stamps)) == 2 * BATCH
+    # The servers need not know of each other: what a shard gives differs from what others give, at any time.
+    tags = [KEYS.session_tag(group) for group in groups]
+    rests = {tag: {x % KEYS.stamp_step for x in queue} for tag, queue in zip(tags, by_queue, strict=False)}
+    rests[KEYS.user_tag("a")] = {stamp % KEYS.stamp_step for stamp in by_queue[-1]}
+    assert all(len(found) == 1 for found in rests.values())
+    assert len({min(found) for found in rests.values()}) == len(rests)
 
 
 def test_a_message_is_as_it_is_now(queues: Queues) -> None:
