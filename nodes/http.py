@@ -66,8 +66,7 @@ class HttpNode(Node, ApiKeys):
 
     def start(self) -> None:
         settings: HttpSettings = self.settings
-        self._store = self.process.shared(hot.hot_store)
-        self._store.open()
+        self._store = hot.opened(self.process)
         self._monitor = self.process.shared(monitor)
         secret = read_secret(settings.secret_file, self.process.topology.data_dir, "api", "[node.http] secret_file")
         secrets = Secrets(secret)
@@ -173,7 +172,7 @@ class HttpNode(Node, ApiKeys):
         found = []
         if self.process.state != "serving":
             found.append(f"this process is {self.process.state}")
-        if not self._store.writes.connected:
+        if not self._store.writes.is_up():
             found.append("no connection to Redis")
         for name, service in self.process.calls.services.items():
             if not any(i.up and i.state == "serving" for i in service.pool.instances):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from mesh.loop import wait_for
+from store.client import Client
 from store.keys import API_KEYS, Keys
-from store.redis import Redis
 from store.scripts import IDEMPOTENCY
 
 VERSION = "version"
@@ -24,7 +23,7 @@ class KeyRows(NamedTuple):
 class ApiStore:
     """All methods block their greenlet and raise `StoreError`."""
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys, *, keep_seconds: int, dedup_seconds: int) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys, *, keep_seconds: int, dedup_seconds: int) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys
@@ -56,7 +55,7 @@ class ApiStore:
 
     def _change(self, *command: object) -> None:
         commands = [command, ("HINCRBY", API_KEYS, VERSION, 1)]
-        wait_for(lambda done: self._writes.command_all(done, commands))
+        self._writes.ask_all(commands)
 
     # ---- requests
 
@@ -70,7 +69,7 @@ class ApiStore:
         """Keep the answer of a request unless there is one; the one that is kept."""
         key = self._keys.api_request(record)
         commands = [("HSETNX", key, "a", answer), ("HGET", key, "a"), ("EXPIRE", key, self._keep_seconds)]
-        replies = wait_for(lambda done: self._writes.command_all(done, commands))
+        replies = self._writes.ask_all(commands)
         kept: bytes = replies[1]
         return kept
 
@@ -78,5 +77,5 @@ class ApiStore:
         """Note a nonce; False when somebody did before."""
         key, mine = self._keys.api_nonce(caller, nonce), os.urandom(12)
         commands = [("SET", key, mine, "NX", "EX", seconds), ("GET", key)]
-        replies = wait_for(lambda done: self._writes.command_all(done, commands))
+        replies = self._writes.ask_all(commands)
         return bool(replies[1] == mine)  # also when the connection was lost and the command ran twice

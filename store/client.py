@@ -57,6 +57,13 @@ class Client:
         known."""
         raise NotImplementedError
 
+    def is_up(self) -> bool:
+        """Whether a server is connected: on a Cluster, any of them."""
+        try:
+            return any(server.connected for server in self.servers())
+        except StoreUnavailable:
+            return False
+
     def close(self) -> None:
         """Close; what waits fails."""
         raise NotImplementedError
