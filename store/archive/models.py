@@ -88,3 +88,5 @@ class Dataset(Model):
 
 
 MODELS = (Message, Poison, Migration, Dataset)
+DERIVED = (Migration, Dataset)
+"""Tables that no export has: they tell of the database, or are made again from the others."""
