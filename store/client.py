@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -117,6 +118,40 @@ class Client:
     def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run loaded scripts and wait for their replies. Raises `StoreError` when one failed."""
         return wait_for(lambda done: self.evaluate_all(done, calls))  # type: ignore[no-any-return]
+
+    # ---- the same where one part may be out of reach
+
+    def ask_each(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send commands and wait for their replies; in place of one that a server of several did not give, its
+        `StoreUnavailable`. Raises `StoreError` when Redis refused one, or nothing can be had at all."""
+        return self._each(self.command, commands)
+
+    def run_each(self, calls: Sequence[Call]) -> list[Any]:
+        """Run loaded scripts; as `ask_each`."""
+        return self._each(self.evaluate, calls)
+
+    def _each(self, send: Callable[..., None], what: Sequence[Sequence[Any]]) -> list[Any]:
+        outcomes: list[Any] = [None] * len(what)
+        left = len(what)
+
+        def start(done: Done) -> None:
+            def came(n: int, reply: Any, error: Exception | None) -> None:
+                nonlocal left
+                outcomes[n] = reply if error is None else error
+                left -= 1
+                if not left:
+                    done(None, None)
+
+            for n, args in enumerate(what):
+                send(partial(came, n), *args)
+
+        if what:
+            wait_for(start)
+        for error in outcomes:
+            away = isinstance(error, StoreUnavailable) and len(self.servers()) > 1 and self.is_up()
+            if isinstance(error, Exception) and not away:
+                raise error
+        return outcomes
 
 
 def wait_until_ready(client: Client, seconds: float, patience: float = math.inf) -> list[Redis]:

@@ -30,8 +30,7 @@ cut with XTRIM MINID at the oldest row that some group has not done, never with 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from mesh.loop import now
@@ -46,6 +45,9 @@ IDLE_SECONDS = 60.0
 """How long a row may lie with a consumer until others of its group take it."""
 CLAIM_SECONDS = 5.0
 """How often a consumer looks for such rows."""
+AWAY_SECONDS = 20.0
+"""How long a shard is left alone whose server, one of a Cluster, did not answer: each try takes seconds."""
+NEW = ">"
 CLAIM_ROWS = 200
 """Rows of one shard taken over at once."""
 
@@ -114,6 +116,7 @@ class Consumer:
         self._held: set[tuple[str, bytes]] = set()  # given out and not acknowledged
         self._left: dict[str, str] = {}  # what an earlier life may have left: tag -> id up to which it is read
         self._claim_at = 0.0  # when to look for rows of dead consumers
+        self._away: dict[str, float] = {}  # shards whose server did not answer, and until when they are left alone
         self._first = 0  # the shard to begin with: a busy one must not starve those behind it
 
     def open(self, start: str = "0") -> int:
@@ -139,14 +142,15 @@ class Consumer:
                 return rows
         tags = self._tags[self._first :] + self._tags[: self._first]
         self._first = (self._first + 1) % len(self._tags)
-        return self._take(self._read(dict.fromkeys(tags, ">"), count))
+        return self._take(self._read(dict.fromkeys(tags, NEW), count))
 
     def ack(self, rows: Iterable[Row]) -> None:
-        """These are done. Harmless when repeated."""
+        """These are done. Harmless when repeated. Those of a server, one of a Cluster, that does not answer come
+        again."""
         by_shard: dict[str, list[bytes]] = {}
         for row in rows:
             by_shard.setdefault(row.tag, []).append(row.id)
-        self._redis.ask_all([("XACK", f"{tag}:log", self.group, *ids) for tag, ids in by_shard.items()])
+        self._redis.ask_each([("XACK", f"{tag}:log", self.group, *ids) for tag, ids in by_shard.items()])
         self._held.difference_update((tag, row) for tag, ids in by_shard.items() for row in ids)
 
     def release(self, rows: Iterable[Row]) -> None:
@@ -181,24 +185,28 @@ class Consumer:
     def _read(self, starts: dict[str, str], count: int) -> list[Row]:
         rows: list[Row] = []
         missing: list[str] = []
-        parts = list(self._parts(list(starts)))
+        parts = self._parts(list(starts))
         while parts and len(rows) < count:
             left = count - len(rows)
             asked, parts = parts[:left], parts[left:]
-            calls: list[Call] = []
-            for part in asked:
-                pairs = [field for tag in part for field in (tag, starts[tag])]
-                calls.append((LOG_READ, (f"{part[0]}:log",), (self.group, self._name, left // len(asked), *pairs)))
-            fields = chain.from_iterable(self._redis.run_all(calls))
-            for name, found in zip(fields, fields, strict=True):
-                tag = name.decode()
-                if found is None:
-                    missing.append(tag)
-                else:
-                    rows += [Row(tag, row, values) for row, values in found if values]
+            share = left // len(asked)
+            for part, reply in self._each(asked, lambda tags, n=share: self._reading(starts, tags, n)):  # type: ignore[misc]
+                before, fields = len(rows), iter(reply)
+                for name, found in zip(fields, fields, strict=True):
+                    tag = name.decode()
+                    if found is None:
+                        missing.append(tag)
+                    else:
+                        rows += [Row(tag, row, values) for row, values in found if values]
+                if len(rows) - before == share and starts[part[0]] == NEW:
+                    parts.append(part)  # it has more, perhaps
         if missing:
             self.remade += sum(self._run(LOG_OPEN, (self.group, "0"), missing))
         return rows
+
+    def _reading(self, starts: dict[str, str], tags: Sequence[str], count: int) -> Call:
+        pairs = [field for tag in tags for field in (tag, starts[tag])]
+        return LOG_READ, (f"{tags[0]}:log",), (self.group, self._name, count, *pairs)
 
     def _read_left(self, count: int) -> list[Row]:
         """What an earlier life was given and did not acknowledge."""
@@ -215,20 +223,35 @@ class Consumer:
 
     def _claim(self) -> list[Row]:
         """Rows that lie too long with whoever holds them; those that this consumer still works on stay out."""
+        tags = [tag for part in self._parts(self._tags) for tag in part]
         commands = [
             ("XAUTOCLAIM", f"{tag}:log", self.group, self._name, self._idle_ms, "0", "COUNT", CLAIM_ROWS)
-            for tag in self._tags
+            for tag in tags
         ]
         rows = []
-        for tag, reply in zip(self._tags, self._redis.ask_all(commands), strict=True):
+        for tag, reply in zip(tags, self._redis.ask_all(commands), strict=True):
             rows += [Row(tag, found[0], found[1]) for found in reply[1] if found and found[1]]
         return self._take([row for row in rows if (row.tag, row.id) not in self._held])
 
     def _run(self, script: Script, common: Sequence[Any], tags: Sequence[str]) -> list[Any]:
         """Replies of a script whose last arguments are tags."""
-        calls = [(script, (f"{part[0]}:log",), (*common, *part)) for part in self._parts(tags)]
-        return self._redis.run_all(calls)
+        parts = self._parts(tags)
+        return [reply for _, reply in self._each(parts, lambda part: (script, (f"{part[0]}:log",), (*common, *part)))]
 
-    def _parts(self, tags: Sequence[str]) -> Collection[Sequence[str]]:
-        """The tags as they may be given to one script."""
-        return self._redis.parts(tags, str)
+    def _parts(self, tags: Sequence[str]) -> list[Sequence[str]]:
+        """The tags as they may be given to one script, but for those that were out of reach a moment ago."""
+        parts = self._redis.parts(tags, str)
+        if not self._away:
+            return list(parts)
+        self._away = {tag: until for tag, until in self._away.items() if until > now()}
+        return [part for part in parts if part[0] not in self._away]
+
+    def _each(
+        self, parts: Sequence[Sequence[str]], call: Callable[[Sequence[str]], Call]
+    ) -> Iterator[tuple[Sequence[str], Any]]:
+        """Run a script on all parts at once; each part that could be reached, and the reply."""
+        for part, reply in zip(parts, self._redis.run_each([call(part) for part in parts]), strict=True):
+            if isinstance(reply, Exception):
+                self._away.update(dict.fromkeys(part, now() + AWAY_SECONDS))
+            else:
+                yield part, reply

@@ -9,11 +9,13 @@ import gevent
 import pytest
 
 from mesh.loop import post
+from store import log
 from store import redis as engine
 from store.client import Client, wait_until_ready
 from store.connect import connect
 from store.errors import StoreUnavailable
 from store.keys import Keys
+from store.log import ARCHIVE, Consumer
 from store.scripts import ALL
 from store.sessions import REPEATED, STORED, Sessions
 from store.slots import key_slot
@@ -144,6 +146,42 @@ def test_only_the_sessions_of_a_dead_master_suffer(
     assert outcome[1][0].status == STORED
     wait_until(cluster.agreed, "the Cluster to be whole", 20)
     assert "0" in [e.pack_id for e in page(sessions, hurt)]
+
+
+def test_the_log_of_the_shards_that_are_there_is_drained(
+    cluster: RedisCluster, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "DEADLINE", 0.5)
+    monkeypatch.setattr(log, "AWAY_SECONDS", 1.0)
+    sessions = make_sessions(client)
+    consumer = Consumer(client, KEYS.session_tags(), ARCHIVE, "c", keep_seconds=0, idle=0.1)
+    consumer.open("$")
+    dead, alive = cluster.masters[1], cluster.masters[0]
+    hurt, well = session_on(cluster, dead, "log_hurt"), session_on(cluster, alive, "log_well")
+    for session in (hurt, well):
+        for n in range(60):
+            commit(sessions, message(session, "a", f"{session} {n}"))
+    given = consumer.read(40)  # some of both, whatever each has
+    assert len(given) == 40 and len({row.tag for row in given}) == 2
+    dead.kill()
+    consumer.ack(given)
+    done = {row.id for row in given if row.tag == KEYS.session_tag(well)}
+    while len(done) < 60:
+        rows = consumer.read(1000)
+        assert {row.tag for row in rows} <= {KEYS.session_tag(well)}
+        consumer.ack(rows)
+        done |= {row.id for row in rows}
+    dead.start()
+    wait_until(cluster.agreed, "the Cluster to be whole", 20)
+    again: set[bytes] = set()
+
+    def drained() -> bool:
+        rows = consumer.read(1000)
+        consumer.ack(rows)
+        again.update(row.id for row in rows)
+        return len(again) == 60 and consumer.trim().groups[ARCHIVE].pending == 0
+
+    wait_until(drained, "the rest", 20)
 
 
 def test_what_asks_several_shards_gets_its_answers_in_order(cluster: RedisCluster, client: Client) -> None:

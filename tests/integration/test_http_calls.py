@@ -12,7 +12,9 @@ from packs import structs as s
 from packs import table as t
 from packs.codes import Code
 from packs.flags import COUNTER, HIGH_PRIORITY
-from store.redis import Redis, parse_url, wait_until_ready
+from store.address import parse_url
+from store.client import wait_until_ready
+from store.connect import connect
 from store.scripts import ALL
 from tests.raw import Raw, code, decode
 from tests.system import System, running, topology_text
@@ -118,7 +120,7 @@ def test_a_repeat_with_the_same_key_is_done_once(web: Web, user: User) -> None:
 def test_what_a_lost_answer_may_have_done_is_done_once(web: Web, system: System, user: User) -> None:
     """As after a crash: done, but no answer kept. A repeat finds it done and says so."""
     alice, bob, cat = user(), user(), user()
-    redis = Redis(parse_url(f"unix://{system.data}/run/redis.sock"), ALL)
+    redis = connect(parse_url(f"unix://{system.data}/run/redis.sock"), ALL)
     wait_until_ready(redis, 10)
 
     def twice(method: str, path: str, body: Any = None) -> Any:

@@ -17,14 +17,14 @@ from store.client import wait_until_ready
 from store.connect import connect
 from store.errors import StoreUnavailable
 from store.scripts import ALL
-from tests.integration.test_tls import MISSING, certificate  # noqa: F401  # a fixture
+from tests.integration.test_tls import MISSING
 from tests.redis_server import Server
 
 pytestmark = pytest.mark.skipif(MISSING, reason="makes its certificate with openssl")
 
 
 @pytest.fixture
-def port(server: Server, certificate: Path) -> Iterator[int]:  # noqa: F811
+def port(server: Server, certificate: Path) -> Iterator[int]:
     """Where Redis is reached over TLS."""
 
     def copy(source: socket.socket, target: socket.socket) -> None:
@@ -48,7 +48,7 @@ def port(server: Server, certificate: Path) -> Iterator[int]:  # noqa: F811
     proxy.stop(timeout=1)
 
 
-def test_commands_and_large_values_pass(port: int, certificate: Path) -> None:  # noqa: F811
+def test_commands_and_large_values_pass(port: int, certificate: Path) -> None:
     client = connect(parse_url(f"rediss://localhost:{port}?ca={certificate}"), ALL)
     wait_until_ready(client, 20)
     blob = os.urandom(3_000_000)
