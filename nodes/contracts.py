@@ -345,6 +345,16 @@ class Monitoring(Protocol):
         ...
 
 
+class Repeat(NamedTuple):
+    """What the archive knows of a message that is sent again. `seq` is 0 when it was never stored; `changed`: it was
+    revoked, overridden or deleted since; `same`: it has the content that is repeated, as far as that can be told."""
+
+    seq: int
+    prev: int
+    changed: bool
+    same: bool
+
+
 @contract
 class Archive(Protocol):
     """What is kept for ever. Entries are those of `store/entries.py`; while SQL does not answer, calls fail."""
@@ -357,4 +367,19 @@ class Archive(Protocol):
     @call(timeout=ANSWER_SECONDS, idempotent=True)
     def page(self, session: str, below: int, count: int) -> tuple[bytes, ...]:
         """Messages with seqId <= `below`, newest first, at most `count`, without deleted ones."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def entries(self, wanted: tuple[tuple[str, int], ...]) -> tuple[bytes, ...]:
+        """The message of each (session, seqId), deleted ones as tombstones; b"" where there is none."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def greatest(self, session: str, seq: int) -> tuple[int, int]:
+        """seqId and n of the newest message up to `seq`, deleted ones included; zeros when there is none."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def find(self, session: str, sender: str, pack_id: str, crc: bytes) -> Repeat:
+        """Whether a message that is sent again was stored before. `crc` as in `store.sessions.Message`."""
         ...

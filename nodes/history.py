@@ -9,6 +9,8 @@ import msgspec
 
 from mesh.loop import Later
 from nodes import hot
+from nodes.archived import OneHistory
+from nodes.contracts import Archive
 from nodes.monitoring import MonitoringNode
 from nodes.packs import Item, handles
 from nodes.reading import may_read, pack_of
@@ -25,6 +27,7 @@ from packs.structs import (
     MsgHighPrioritySyncResp,
 )
 from packs.table import HIGH_PRIOR_MSG_SYNC, HISTORY_MSG_PULL, HOTSESSION_SYNC
+from store import entries
 from store.entries import Entry
 from store.recent import Recent
 from store.sessions import TOUCH_SECONDS, Overview
@@ -36,6 +39,8 @@ PRIORITY_MAX = 200
 PAGE_DEFAULT, PAGE_MAX = 30, 200
 PAGE_BYTES = 100_000
 """Payload bytes in one page, so that it fits a frame in every codec (JSON may write a byte as six)."""
+ENTRIES_AT_ONCE = 5
+"""Messages in one answer of the archive, however long they are: it fits a message of the mesh."""
 SETTLED_US = 5_000_000
 """Stamps this close to the present may still be joined by lower ones, so a last page's cursor stays below."""
 RESTED_SECONDS = 1.5 * TOUCH_SECONDS
@@ -50,9 +55,11 @@ class HistoryNode(MonitoringNode):
     """What was said."""
 
     sections = hot.SECTIONS
+    olap: Archive | None
 
     def start(self) -> None:
         self._store = hot.opened(self.process)
+        self._history = OneHistory(self._store, self.olap)
 
     # ---- 21
 
@@ -70,7 +77,7 @@ class HistoryNode(MonitoringNode):
                 continue
             count = PAGE_DEFAULT if message.count <= 0 else min(message.count, PAGE_MAX)
             done = self._paged(item, session)
-            self._store.sessions.page(session, message.seq_id, count, done, member=user if group else "")
+            self._history.page(session, message.seq_id, count, done, member=user if group else "")
 
     def _paged(self, item: Item, session: str) -> Any:
         def done(page: list[Entry] | None, error: Exception | None) -> None:
@@ -106,7 +113,14 @@ class HistoryNode(MonitoringNode):
                 item.fail(error or RuntimeError("no sessions"))
                 return
             seen = self._seen(item, after, found, patient)
-            self._store.sessions.overview(item.origin.user, found.sessions, seen, attributed=found.attributed)
+
+            def read(overviews: list[Overview] | None, error: Exception | None) -> None:
+                if overviews is None:
+                    seen(None, error)
+                else:
+                    self._history.complete(overviews, seen)
+
+            self._store.sessions.overview(item.origin.user, found.sessions, read, attributed=found.attributed)
 
         self._store.recent.read(item.origin.user, after, HOT_SESSIONS, listed)
 
@@ -135,7 +149,7 @@ class HistoryNode(MonitoringNode):
             rows = [
                 HotSessionItem(
                     session_id=s.session, read_seq_id=s.read_seq, unread_count=s.unread,
-                    last_msgs=[pack_of(s.newest)], attribute=_json(s.attributes) if s.attributes else "{}",
+                    last_msgs=[pack_of(_newest(s))], attribute=_json(s.attributes) if s.attributes else "{}",
                 )
                 for s in sorted(fitting, key=_newest_seq)
             ]  # fmt: skip
@@ -153,9 +167,19 @@ class HistoryNode(MonitoringNode):
     def _priority(self, item: Item) -> MsgHighPrioritySyncResp:
         message = item.message
         count = PRIORITY_MAX if message.count <= 0 else min(message.count, PRIORITY_MAX)
-        page = self._store.priority.page(item.origin.user, max(0, message.seq_id), count, PAGE_BYTES)
+        page = self._store.priority.page(item.origin.user, max(0, message.seq_id), count, PAGE_BYTES, self._archived)
         msgs = [MSGPACK.decode(i) if isinstance(i, bytes) else pack_of(i) for i in page.items]
         return MsgHighPrioritySyncResp(error_code=MORE if page.cut else SUCCESS, last_seq_id=page.cursor, msgs=msgs)
+
+
+    def _archived(self, wanted: list[tuple[str, int]]) -> list[Entry | None]:
+        """Messages that Redis has no more."""
+        found: list[Entry | None] = []
+        for i in range(0, len(wanted), ENTRIES_AT_ONCE):
+            some = tuple(wanted[i : i + ENTRIES_AT_ONCE])
+            replies = self.olap.entries(some) if self.olap is not None else (b"",) * len(some)
+            found += [entries.parse(entry) if entry else None for entry in replies]
+        return found
 
 
 def _json(attributes: dict[str, str]) -> str:
@@ -164,14 +188,20 @@ def _json(attributes: dict[str, str]) -> str:
 
 def _newest_seq(overview: Overview) -> int:
     """Pages are cut by stamps, which are coarse; in a page the newest message tells the order."""
-    return overview.newest.seq
+    return _newest(overview).seq
+
+
+def _newest(overview: Overview) -> Entry:
+    """The newest message of a session, wherever it lies: `OneHistory.complete` saw to it."""
+    assert isinstance(overview.newest, Entry)
+    return overview.newest
 
 
 def _fitting(overviews: Sequence[Overview]) -> Sequence[Overview]:
     """Those from the start, at least one, that fit a page; never some of an equal stamp without the others."""
     size = 0
     for n, overview in enumerate(overviews):
-        newest = overview.newest
+        newest = _newest(overview)
         size += len(newest.payload) + (len(newest.content.encode()) if newest.content else 0)
         if overview.attributes:
             size += len(_json(overview.attributes))

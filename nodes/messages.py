@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from zlib import crc32
 
+from mesh.contract import start
 from mesh.errors import Overloaded, Timeout
 from nodes import hot, monitoring, publications, words
+from nodes.contracts import Archive, Repeat
 from nodes.packs import Item, PackNode
 from packs.codes import Code, describe
 from packs.flags import COUNTER, DUP, HIGH_PRIORITY
@@ -26,7 +28,9 @@ from packs.structs import SUCCESS, CommonErrorCode, MsgAck
 from store import entries
 from store.errors import StoreError
 from store.sessions import (
+    ASK,
     BATCH,
+    BEHIND,
     BLOCKED,
     CHANGED,
     CONFLICT,
@@ -69,6 +73,7 @@ class MessageNode(PackNode):
     """Base of the nodes that store messages. Their settings have `max_payload`."""
 
     words_of: ClassVar[words.Kind]  # whose sensitive words; `words.SECTIONS` are among its sections
+    olap: Archive | None
     needs_friends = False  # whether messages with a `peer` are for his friends only
     publishes = True
 
@@ -76,6 +81,7 @@ class MessageNode(PackNode):
         self._store = hot.opened(self.process)
         self._store.pressure.start()
         self._words = words.checker(self.process.topology, self.words_of)
+        self._asking: dict[str, list[Draft]] = {}  # session -> drafts behind one that was sent again
 
     def describe(self) -> dict[str, Any]:
         full = self._store.pressure.full
@@ -117,15 +123,18 @@ class MessageNode(PackNode):
             crc = crc32(payload, flags).to_bytes(4, "big")
             tail = entries.tail(request.type, flags, request.pack_id, payload)
             to_group = peer == MEMBERS_ONLY and bool(flags & HIGH_PRIORITY)
-            kept = Message(session, user, peer, request.pack_id, crc, bool(flags & COUNTER), tail, to_group)
+            again = self.olap is not None and bool(request.flags & DUP)
+            kept = Message(session, user, peer, request.pack_id, crc, bool(flags & COUNTER), tail, to_group, again)
             return Draft(item, message.to, payload, kept)
         return None
 
     def save(self, drafts: list[Draft]) -> None:
         """Store messages, in order; each is then published and answered."""
-        for part in self._store.by_session(drafts, _session_of):
-            for i in range(0, len(part), BATCH):
-                self._save(part[i : i + BATCH])
+        for shard in self._store.by_session(drafts, _session_of):
+            for i in range(0, len(shard), BATCH):
+                part = [draft for draft in shard[i : i + BATCH] if not self._waits(draft)]
+                if part:
+                    self._save(part)
 
     def body(self, draft: Draft, outcome: Stored) -> tuple[int, bytes]:
         """Flags and payload with which a stored message is published."""
@@ -134,15 +143,57 @@ class MessageNode(PackNode):
 
     # ---- inside
 
-    def _save(self, drafts: Sequence[Draft]) -> None:
+    def _waits(self, draft: Draft) -> bool:
+        """Whether a message must wait behind one of its session that may have been stored long ago."""
+        waiting = self._asking.get(draft.message.session)
+        if waiting is not None:
+            waiting.append(draft)
+        return waiting is not None
+
+    def _save(self, drafts: list[Draft]) -> None:
+        sessions = {draft.message.session for draft in drafts if draft.message.again}
+        for session in sessions:
+            self._asking[session] = []
+
         def stored(outcomes: Sequence[Stored] | None, error: Exception | None) -> None:
             if outcomes is None:
-                for draft in drafts:
-                    draft.item.fail(error if isinstance(error, StoreError) else Timeout(str(error)))
-            else:
-                self._stored(drafts, outcomes)
+                failure = error if isinstance(error, StoreError) else Timeout(str(error))
+                for draft in [*drafts, *(draft for session in sessions for draft in self._asking.pop(session))]:
+                    draft.item.fail(failure)
+                return
+            rows = list(zip(drafts, outcomes, strict=True))
+            known = [row for row in rows if row[1].status not in (ASK, BEHIND)]
+            self._stored([draft for draft, _ in known], [outcome for _, outcome in known])
+            for session in sessions:
+                behind = [draft for draft, outcome in rows if outcome.status in (ASK, BEHIND)]
+                self._settle(session, [draft for draft in behind if draft.message.session == session])
 
         self._store.sessions.commit([d.message for d in drafts], self.needs_friends, stored)
+
+    def _settle(self, session: str, unknown: list[Draft]) -> None:
+        """Go on behind messages that were sent again. Of the first of the `unknown` the archive must be asked whether
+        it was stored before: Redis forgets after a while."""
+        if not unknown:
+            self.save(self._asking.pop(session))
+            return
+        self._asking[session][:0] = unknown[1:]
+        draft, message = unknown[0], unknown[0].message
+
+        def done(found: Repeat, error: Exception | None) -> None:
+            waiting = self._asking.pop(session)
+            if error is not None:  # unknown, so nothing may overtake it
+                for each in [draft, *waiting]:
+                    each.item.fail(error)
+            elif found.seq:
+                status = CONFLICT if not found.same else CHANGED if found.changed else REPEATED
+                self._stored([draft], [Stored(status, found.seq, found.prev, 0)])
+                self.save(waiting)
+            else:
+                draft.message = message._replace(again=False)
+                self.save([draft, *waiting])
+
+        assert self.olap is not None
+        start(self.olap.find, done, session, message.sender, message.pack_id, message.crc)
 
     def _stored(self, drafts: Sequence[Draft], outcomes: Sequence[Stored]) -> None:
         """Publish, note the activity, acknowledge; what is cut off here by a crash is done again for the resend."""

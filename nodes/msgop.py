@@ -14,8 +14,10 @@ from typing import Any
 
 import msgspec
 
+from mesh.contract import start
 from mesh.errors import AppError, Overloaded, Timeout
 from nodes import hot, monitoring, publications, words
+from nodes.contracts import Archive
 from nodes.packs import Item, PackNode, handles
 from nodes.reading import may_read
 from packs.codec import encode_payload
@@ -70,6 +72,7 @@ class MsgopNode(PackNode):
     Settings = MsgopSettings
     sections = {**hot.SECTIONS, **words.SECTIONS}
     publishes = True
+    olap: Archive | None
 
     def start(self) -> None:
         self._store = hot.opened(self.process)
@@ -105,6 +108,11 @@ class MsgopNode(PackNode):
         whole = encode_payload(Pack(MSG_CTRL, VERSION, 0, request.pack_id, encode_payload(message)))
         pack = whole[:-TIME_BYTES]
         outcome = self._store.controls.control(control, pack)
+        if outcome.status == c.ASK:
+            (archived,) = self.olap.entries(((session, message.seq_id),)) if self.olap is not None else (b"",)
+            if not archived:
+                raise AppError(Code.MSG_NOT_FOUND)
+            outcome = self._store.controls.control(control, pack, archived)
         if outcome.status in _REFUSALS:
             raise AppError(*_REFUSALS[outcome.status])
         message.timestamp = outcome.time
@@ -178,8 +186,31 @@ class MsgopNode(PackNode):
                 readings.append((item, c.Reading(session, in_group, user, message.seq_id)))
         for shard in self._store.by_session(readings, lambda row: row[1].session):
             for i in range(0, len(shard), BATCH):
-                part = shard[i : i + BATCH]
-                self._store.controls.read([reading for _, reading in part], self._moved([item for item, _ in part]))
+                self._move(shard[i : i + BATCH])
+
+    def _move(self, part: Sequence[tuple[Item, c.Reading]]) -> None:
+        def done(positions: Sequence[c.Position] | None, error: Exception | None) -> None:
+            if positions is None or self.olap is None:
+                self._moved([item for item, _ in part])(positions, error)
+                return
+            settled = [row for row in zip(part, positions, strict=True) if row[1].status != c.READ_ASK]
+            self._moved([item for (item, _), _ in settled])([position for _, position in settled], None)
+            for (item, reading), position in zip(part, positions, strict=True):
+                if position.status == c.READ_ASK:
+                    start(self.olap.greatest, self._known(item, reading), reading.session, reading.seq)
+
+        self._store.controls.read([reading for _, reading in part], done)
+
+    def _known(self, item: Item, reading: c.Reading) -> Any:
+        """Go on with what the archive says of the message up to which somebody has read."""
+
+        def done(known: tuple[int, int], error: Exception | None) -> None:
+            if error is not None:
+                item.fail(error)
+            else:
+                self._store.controls.read([reading._replace(known=known)], self._moved([item]))
+
+        return done
 
     def _moved(self, items: list[Item]) -> Any:
         def done(positions: Sequence[c.Position] | None, error: Exception | None) -> None:

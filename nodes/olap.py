@@ -5,8 +5,13 @@ The mesh may have several: they share the rows of the log, and each answers any 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+from zlib import crc32
+
+import gevent
 
 from mesh.errors import AppError, ConfigError, Timeout
 from mesh.node import Node
@@ -19,6 +24,7 @@ from store.errors import StoreError, StoreRefused, StoreUnavailable
 from store.log import ARCHIVE
 
 PAGE_MAX = 1000
+SWEEP_SECONDS = 1.0
 ALARMS = (0.75, 0.5, 0.25)
 """Parts of `[store] log_rows` from which on `status` shows an alarm."""
 
@@ -50,8 +56,10 @@ class OlapNode(Node, c.Archive):
 
     def serve(self) -> None:
         self.spawn(self._drain.run)
+        self._sweeper = self.spawn(self._sweep)
 
     def drain(self) -> None:
+        self._sweeper.kill()
         self._drain.stop()
 
     def describe(self) -> dict[str, Any]:
@@ -71,7 +79,15 @@ class OlapNode(Node, c.Archive):
         return found
 
     def _after(self, rows: Sequence[messages.Row]) -> None:
-        """What follows rows that are in the archive now."""
+        """What follows rows that are in the archive now: those of the batch before are acknowledged."""
+        self._store.window.trim({row[0] for row in rows})
+
+    def _sweep(self) -> None:
+        """Take old messages out of sessions in which nothing happens."""
+        while True:
+            gevent.sleep(SWEEP_SECONDS)
+            with suppress(StoreError):
+                self.stats.counts["trimmed"] += self._store.window.sweep()
 
     # ---- for others
 
@@ -84,6 +100,23 @@ class OlapNode(Node, c.Archive):
 
     def page(self, session: str, below: int, count: int) -> tuple[bytes, ...]:
         return tuple(self._ask(self._archive.read, messages.page, session, below, min(count, PAGE_MAX)))
+
+    def entries(self, wanted: tuple[tuple[str, int], ...]) -> tuple[bytes, ...]:
+        return tuple(entry or b"" for entry in self._ask(self._archive.read, messages.get, wanted))
+
+    def greatest(self, session: str, seq: int) -> tuple[int, int]:
+        seq_n: tuple[int, int] = self._ask(self._archive.read, messages.greatest, session, seq)
+        return seq_n
+
+    def find(self, session: str, sender: str, pack_id: str, crc: bytes) -> c.Repeat:
+        if self._drain.progress.lag > self._store.settings.dedup_seconds:
+            raise Timeout("the archive is too far behind to know what was sent before")
+        today = int(time.time() * 1_000_000)
+        found = self._ask(self._archive.read, messages.find, session, sender, pack_id, today)
+        if found is None:
+            return c.Repeat(0, 0, False, False)
+        same = found.deleted or crc32(found.payload, found.flags).to_bytes(4, "big") == crc
+        return c.Repeat(found.seq, found.prev, found.changed, same)
 
     def _ask(self, run: Any, function: Any, *args: Any) -> Any:
         """What the archive says. Raises `Timeout` when it cannot say it now."""

@@ -3,10 +3,12 @@
 -- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, step of stamps, then 8 per message:
 --          tag, session, sender, peer ('' = no relation to check, '#' = the sender must be a member of this group),
 --          dedup (digest of session, sender and packId), crc (4 bytes), marks, tail;
---          marks: '1' it counts as unread, '2' it goes to its group's priority queue, '3' both, '0' neither
+--          marks: '1' it counts as unread, '2' it goes to its group's priority queue, '3' both, '0' neither; and 4 more:
+--          it is sent again, perhaps after so long that only the archive knows it
 -- Returns  4 per message: status, seqId, prevSeqId, membership version (of a group just checked, else 0)
 --          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked,
 --          6 no such group, 7 not a member of it, 8 stored before and revoked, overridden or deleted since,
+--          9 the archive must be asked whether it was stored before, 10 behind such a one,
 --          0 error (its text in place of the version)
 -- A message is: checks, then history, head, dedup, log. Nothing is written before all checks passed: Lua has no rollback.
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
@@ -19,7 +21,8 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
 -- As text once: a number costs more in a string or a command than most of what is done with it.
 local dedup_now, dedup_before = ':d:' .. bucket, ':d:' .. (bucket - 1)
-local broken = {}
+local broken, asked = {}, {}
+local remembered = format('%.0f', now - dedup_seconds * 1000000) -- what is stored since is in the dedup
 local expiring = {} -- tables of digests that are known to expire
 local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
 
@@ -37,6 +40,7 @@ local function store(i)
   local field, crc, marks, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   -- Nothing may overtake a message of its session that failed.
   if broken[session] then return 0, 0, 0, 'behind a failed message' end
+  if asked[session] then return 10, 0, 0, 0 end
   local dedup = tag .. dedup_now
   local before = call('HGET', dedup, field) or call('HGET', tag .. dedup_before, field)
   if before then
@@ -60,6 +64,14 @@ local function store(i)
     head = call('HMGET', meta, 'q', 'n', 'b:' .. peer, 'f:' .. sender)
     if head[3] then return 5, 0, 0, 0 end
     if require_friend and not head[4] then return 4, 0, 0, 0 end
+  end
+  if marks > '3' then
+    if head[1] and (call('HEXISTS', meta, 'a') == 1 or call('ZCOUNT', tag .. ':h:' .. session, '-inf', remembered) > 0
+      or call('ZCOUNT', tag .. ':t:' .. session, '-inf', remembered) > 0) then
+      asked[session] = true
+      return 9, 0, 0, 0
+    end
+    marks = tostring(tonumber(marks) - 4)
   end
   local last, n = tonumber(head[1] or 0), tonumber(head[2] or 0)
   local seq = math.max(last + 1, now, floor)

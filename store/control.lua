@@ -3,10 +3,11 @@
 -- ARGV     tag, session, who asks, what his request is known by, digest of what he asks,
 --          command (1 revoke, 2 override, 3 delete), seqId, packId of the message, content, hide ('1' or '0'),
 --          window (µs, 0: none), largest payload, in a group ('1' or '0'), dedup_seconds, priority_seconds,
---          step of stamps, the pack of the control without its last 8 bytes, which are the time (ms)
+--          step of stamps, the pack of the control without its last 8 bytes, which are the time (ms), and the message as
+--          it lies in the archive ('' before that was asked)
 -- Returns  status, time (ms), version of the group's members
 --          status 1 done, 2 done before, 3 same packId for something else, 4 no such message, 5 not allowed,
---          6 no such group, 7 too long
+--          6 no such group, 7 too long, 8 the archive must be asked
 -- All checks come before the first write: Lua has no rollback. A message that is already as it should be stays as it is.
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
 local REVOKE, OVERRIDE, DELETE = '1', '2', '3'
@@ -41,13 +42,20 @@ end
 local history, tombstones = tag .. ':h:' .. session, tag .. ':t:' .. session
 local entry = call('ZRANGEBYSCORE', history, seq, seq)[1]
 if not entry and command == DELETE then entry = call('ZRANGEBYSCORE', tombstones, seq, seq)[1] end
-if not entry then return {4, 0, 0} end
+if not entry then
+  if call('ZCOUNT', tombstones, seq, seq) > 0 then return {4, 0, 0} end
+  local archived = call('HGET', tag .. ':m:' .. session, 'a')
+  if not archived or tonumber(seq) > tonumber(archived) then return {4, 0, 0} end
+  if ARGV[18] == '' then return {8, 0, 0} end
+  entry = ARGV[18]
+end
 local state, revision, changed, shown, tail = 0, 0, 0, '', string.sub(entry, 25)
 if string.byte(entry) == 1 then
   local length
   state, revision, changed, length = unpack_('>BI4I8I4', tail)
   shown, tail = string.sub(tail, 18, 17 + length), string.sub(tail, 18 + length)
 end
+if command ~= DELETE and state % (2 * DELETED) >= DELETED then return {4, 0, 0} end
 local at, kind, flags, found = cmsgpack.unpack_limit(tail, 3, 1) -- behind the head of the array
 local payload = string.sub(tail, at + BIN_HEADS[string.byte(tail, at + 1)])
 if found ~= target then return {4, 0, 0} end

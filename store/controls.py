@@ -11,10 +11,11 @@ from store.keys import Keys, dedup_field
 from store.priority import KEPT_SECONDS
 from store.scripts import CONTROL, READ
 
-DONE, REPEATED, CONFLICT, NOT_FOUND, DENIED, NO_GROUP, TOO_LONG = range(1, 8)
-"""What became of a control (`Controlled.status`)."""
-MOVED, THERE, READ_NO_GROUP, READ_NOT_MEMBER = range(1, 5)
-"""What became of a read position (`Position.status`): THERE: it was there or further already."""
+DONE, REPEATED, CONFLICT, NOT_FOUND, DENIED, NO_GROUP, TOO_LONG, ASK = range(1, 9)
+"""What became of a control (`Controlled.status`). ASK: nothing; the message lies in the archive and must be given."""
+MOVED, THERE, READ_NO_GROUP, READ_NOT_MEMBER, READ_ASK = range(1, 6)
+"""What became of a read position (`Position.status`): THERE: it was there or further already; READ_ASK: nothing; the
+archive knows up to which message that is."""
 
 NAMESPACE = "17 "
 """Before a control's packId where repeats are known by it: no packId of a message has a blank."""
@@ -49,12 +50,14 @@ class Controlled(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """`user` has read `session` up to and including `seq`."""
+    """`user` has read `session` up to and including `seq`. `known`: the seqId and n of the newest message up to there,
+    as the archive says."""
 
     session: str
     group: bool
     user: str
     seq: int
+    known: tuple[int, int] | None = None
 
 
 class Position(NamedTuple):
@@ -72,8 +75,10 @@ class Controls:
         self._keys = keys
         self._dedup_seconds = dedup_seconds
 
-    def control(self, c: Control, pack: bytes) -> Controlled:
+    def control(self, c: Control, pack: bytes, archived: bytes = b"") -> Controlled:
         """Change a message; harmless when repeated. In a greenlet. Raises `StoreError`.
+
+        `archived` is the message's entry when it lies in the archive (see ASK).
 
         `pack` is the control as a pack whose last 8 bytes, the time in ms, are left out. In a group it goes to the
         group's priority queue at the same time. A control that changes nothing any more is DONE like others.
@@ -84,7 +89,7 @@ class Controls:
         args = (
             tag, c.session, c.operator, known_by, digest, c.command, c.seq, c.target, c.content, int(c.hide), c.window,
             c.max_payload, int(c.group), self._dedup_seconds, KEPT_SECONDS,
-            self._keys.stamp_step, pack,
+            self._keys.stamp_step, pack, archived,
         )  # fmt: skip
         return Controlled(*self._writes.run(CONTROL, (f"{tag}:log",), args))
 
@@ -95,7 +100,8 @@ class Controls:
         tag_of = self._keys.session_tag
         args: list[Any] = []
         for r in readings:
-            args += (tag_of(r.session), r.session, r.user, r.seq, int(r.group))
+            known = f"{r.known[0]}:{r.known[1]}" if r.known is not None else ""
+            args += (tag_of(r.session), r.session, r.user, r.seq, int(r.group), known)
 
         def moved(reply: Any, error: Exception | None) -> None:
             if error is not None:

@@ -28,6 +28,7 @@ from store.scripts import ALL
 from store.sessions import Sessions
 from store.settings import StoreSettings
 from store.users import Users
+from store.window import Window
 
 START_SECONDS = 30.0
 """How long a start waits for Redis (it may be loading a large file)."""
@@ -60,6 +61,7 @@ class HotStore:
         self.devices = Devices(self.writes, self.reads, self.keys)
         self.friends = Friends(self.writes, self.reads, self.keys)
         self.profiles = Profiles(self.writes, self.reads, self.keys)
+        self.window = Window(self.reads, self.keys, settings.hot_messages, settings.hot_seconds)
         self.pressure = Pressure(self.reads, self.keys.session_tags(), settings.log_rows)
         self.api = ApiStore(
             self.writes, self.reads, self.keys, keep_seconds=settings.idempotency_seconds,

@@ -4,6 +4,7 @@ Session keys share the tag of their shard, `{sNN}`, so that all that one message
 
     {sNN}:h:<session>   sorted set   history: seqId -> entry (store/entries.py)
     {sNN}:m:<session>   hash         q newest seqId, n countable messages, r:<user> read position "seqId:n",
+                                     a seqId up to which messages are in the archive only (store/window.py),
                                      f:<user> the user has the other as a friend, b:<user> has blocked the other,
                                      v version of the friendship, w:<user> version of his blocking
     {sNN}:t:<session>   sorted set   tombstones of deleted messages, out of history's way: seqId -> entry
@@ -97,6 +98,9 @@ class Keys:
 
     def history(self, session: str) -> str:
         return f"{self.session_tag(session)}:h:{session}"
+
+    def tombstones(self, session: str) -> str:
+        return f"{self.session_tag(session)}:t:{session}"
 
     def meta(self, session: str) -> str:
         return f"{self.session_tag(session)}:m:{session}"

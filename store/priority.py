@@ -8,14 +8,14 @@ An item of a queue is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from store import entries
 from store.client import Call, Client
-from store.entries import Entry
+from store.entries import DELETED, Entry
 from store.keys import Keys
 from store.scripts import ENQUEUE, PRIORITY
 
@@ -28,6 +28,8 @@ CHUNK = 20
 
 Item = bytes | Entry
 """A pack, or a message."""
+Archived = Callable[[list[tuple[str, int]]], list["Entry | None"]]
+"""Reads the message of each (session, seqId) from the archive; None where there is none. In a greenlet."""
 
 
 class Page(NamedTuple):
@@ -74,8 +76,10 @@ class Priority:
 
     # ---- reading
 
-    def page(self, user: str, after: int, count: int, size: int) -> Page:
+    def page(self, user: str, after: int, count: int, size: int, archived: Archived) -> Page:
         """What `user` must not miss with a stamp above `after`, ascending. In a greenlet. Raises `StoreError`.
+
+        `archived` reads messages that lie in the archive.
 
         It has `count` items, and those with the same stamp as the last of them; fewer when more would not fit `size`
         bytes. The cursor of such a page is its largest stamp (not above the store's time: lower ones may still come
@@ -87,7 +91,7 @@ class Priority:
         whole = False
         while not whole:
             batch, position, whole = self._batch(user, groups, position, count, size)
-            for stamp, same in groupby(self._resolved(batch), key=itemgetter(0)):
+            for stamp, same in groupby(self._resolved(batch, archived), key=itemgetter(0)):
                 found = [item for _, item in same if item is not None]
                 size -= sum(map(_size, found))
                 if len(items) >= count or (items and size < 0):
@@ -131,22 +135,39 @@ class Priority:
             return found, found[-1][0] if found else after, True
         return [row for row in found if row[0] <= horizon], horizon, False
 
-    def _resolved(self, batch: list[tuple[int, bytes]]) -> Iterator[tuple[int, Item | None]]:
+    def _resolved(self, batch: list[tuple[int, bytes]], archived: Archived) -> Iterator[tuple[int, Item | None]]:
         """(stamp, item), messages read a few at a time; None for those that are gone."""
         for i in range(0, len(batch), CHUNK):
             chunk = batch[i : i + CHUNK]
-            reads = []
-            for _, item in chunk:
-                if item[0] != _PACK:
-                    seq, _, session = item.decode().partition(" ")
-                    reads.append(("ZRANGEBYSCORE", self._keys.history(session), seq, seq))
-            messages = iter(self._reads.ask_all(reads))
+            places = [_place(item) for _, item in chunk if item[0] != _PACK]
+            messages = iter(self._messages(places, archived))
             for stamp, item in chunk:
-                if item[0] == _PACK:
-                    yield stamp, item
-                else:
-                    found = next(messages)
-                    yield stamp, entries.parse(found[0]) if found else None
+                yield stamp, item if item[0] == _PACK else next(messages)
+
+    def _messages(self, places: list[tuple[str, int]], archived: Archived) -> list[Entry | None]:
+        """The message at each (session, seqId); None for those that are gone."""
+        reads: list[tuple[Any, ...]] = []
+        for session, seq in places:
+            reads += (
+                ("ZRANGEBYSCORE", self._keys.history(session), seq, seq),
+                ("ZCOUNT", self._keys.tombstones(session), seq, seq),
+                ("HGET", self._keys.meta(session), "a"),
+            )
+        replies = iter(self._reads.ask_all(reads))
+        found: dict[tuple[str, int], Entry | None] = {}
+        elsewhere = []
+        for place, row, gone, edge in zip(places, replies, replies, replies, strict=True):
+            found[place] = entries.parse(row[0]) if row else None
+            if not row and not gone and edge is not None and place[1] <= int(edge):
+                elsewhere.append(place)
+        for place, entry in zip(elsewhere, archived(elsewhere) if elsewhere else [], strict=True):
+            found[place] = entry if entry is not None and not entry.state & DELETED else None
+        return [found[place] for place in places]
+
+
+def _place(item: bytes) -> tuple[str, int]:
+    seq, _, session = item.decode().partition(" ")
+    return session, int(seq)
 
 
 _PACK = 0x95

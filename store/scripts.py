@@ -64,7 +64,9 @@ LOG_OPEN = Script("log_open.lua")
 LOG_READ = Script("log_read.lua")
 LOG_TRIM = Script("log_trim.lua")
 
-LOG = (LOG_OPEN, LOG_READ, LOG_TRIM)
+WINDOW = Script("window.lua")
+
+LOG = (LOG_OPEN, LOG_READ, LOG_TRIM, WINDOW)
 
 ALL = (
     COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, ADD_ACCOUNT, IDEMPOTENCY, CONTROL, READ, ENQUEUE, PRIORITY,

@@ -14,8 +14,10 @@ from store.keys import Keys, dedup_field
 from store.profiles import SESSION, attributes_of
 from store.scripts import ATTRIBUTES, COMMIT, OVERVIEW, PAGE, RECENT
 
-STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, CHANGED, FAILED = 1, 2, 3, 4, 5, 6, 7, 8, 0
-"""What became of a message (`Stored.status`). CHANGED: a repeat of what was revoked, overridden or deleted since."""
+STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, CHANGED, ASK, BEHIND = range(1, 11)
+FAILED = 0
+"""What became of a message (`Stored.status`). CHANGED: a repeat of what was revoked, overridden or deleted since. ASK:
+only the archive knows whether it was stored before; BEHIND: not stored either, for it must not overtake such a one."""
 MEMBERS_ONLY = "#"
 """As `Message.peer`: the session is a group and the sender must be a member."""
 
@@ -30,7 +32,8 @@ BATCH = 64
 
 class Message(NamedTuple):
     """A message to store. `peer`: "" where no relation is checked, `MEMBERS_ONLY` in a group; `crc` tells a repeat from
-    other content. `priority`: it also goes to its group's queue of what must not be missed."""
+    other content. `priority`: it also goes to its group's queue of what must not be missed. `again`: it is sent again,
+    perhaps after so long that only the archive would know it."""
 
     session: str
     sender: str
@@ -40,6 +43,7 @@ class Message(NamedTuple):
     countable: bool
     tail: bytes
     priority: bool = False
+    again: bool = False
 
 
 class Stored(NamedTuple):
@@ -54,14 +58,27 @@ class Stored(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """A session as one user sees it, with its newest message and the attributes that he gave it."""
+    """A session as one user sees it, with its newest message and the attributes that he gave it. `newest` is a number
+    when that message lies in the archive: it has this seqId or a lower one."""
 
     session: str
     stamp: int
     read_seq: int
     unread: int
-    newest: Entry
+    newest: Entry | int
     attributes: dict[str, str]
+
+
+class Page(NamedTuple):
+    """Messages of a session, newest first.
+
+    `rest`: seqId from which on, downwards, the archive has the rest of the page, 0 when this is all. `changed` are
+    archived messages, deleted ones too, in a state that the archive may not know yet: it counts, also against theirs.
+    """
+
+    entries: list[Entry]
+    rest: int
+    changed: list[Entry]
 
 
 _new = tuple.__new__
@@ -95,7 +112,7 @@ class Sessions:
         for m in messages:
             args += (
                 tag_of(m.session), m.session, m.sender, m.peer, dedup_field(m.session, m.sender, m.pack_id), m.crc,
-                m.countable + 2 * m.priority, m.tail,
+                m.countable + 2 * m.priority + 4 * m.again, m.tail,
             )  # fmt: skip
 
         def stored(reply: Any, error: Exception | None) -> None:
@@ -138,21 +155,28 @@ class Sessions:
             self._untouched = [*self._untouched, *activity][-UNTOUCHED_MAX:]
 
     def page(
-        self, session: str, below: int, count: int, done: Callable[[list[Entry] | None, Any], None], member: str = ""
+        self, session: str, below: int, count: int, done: Callable[[Page | None, Any], None], member: str = ""
     ) -> None:
         """Messages of `session` with seqId <= `below` (<= 0: from the newest), newest first, at most `count`.
 
         With `member`, the session is a group; no page and no error when that user is not in it.
         """
+        parse = entries.parse
 
         def read(reply: Any, error: Exception | None) -> None:
-            done(None if error is not None or reply is None else [entries.parse(e) for e in reply], error)
+            if error is not None or reply is None:
+                done(None, error)
+                return
+            archived, found, *changed = reply
+            bound = int(archived)
+            if below > 0:
+                bound = min(bound, below)
+            rest = bound if len(found) < count else 0
+            done(Page([parse(e) for e in found], rest, [parse(e) for some in changed for e in some]), None)
 
-        key, top = self._keys.history(session), below if below > 0 else "+inf"
-        if member:
-            self._reads.evaluate(read, PAGE, (key,), (self._keys.session_tag(session), session, member, top, count))
-        else:
-            self._reads.command(read, "ZREVRANGEBYSCORE", key, top, "-inf", "LIMIT", 0, count)
+        top = below if below > 0 else "+inf"
+        args = (self._keys.session_tag(session), session, member, top, count)
+        self._reads.evaluate(read, PAGE, (self._keys.history(session),), args)
 
     def overview(
         self,
@@ -180,6 +204,11 @@ class Sessions:
             fields = iter(replies)
             found = zip(sessions, fields, fields, fields, attributes, strict=True)
             parse, new = entries.parse, _new
-            done([new(Overview, (*row, int(at), n, parse(e), given)) for row, at, n, e, given in found if e], None)
+            done(
+                [
+                    new(Overview, (*row, int(at), n, e if type(e) is int else parse(e), given))
+                    for row, at, n, e, given in found if e
+                ], None,
+            )  # fmt: skip
 
         self._reads.gather(read, OVERVIEW, (user,), rows, answers=3, chunk=len(rows), also=also)

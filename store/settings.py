@@ -16,6 +16,9 @@ from store import embedded
 from store.address import Address, AnyAddress, parse_url
 from store.archive.url import ArchiveAddress, parse_archive
 
+LEAST = 30
+"""Messages of a session that Redis keeps in any case."""
+
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where messages are kept, and how safely."""
@@ -43,6 +46,11 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows that may wait in the log; with more, messages are refused (code 7) until it is shorter. A row takes about
     300 bytes of Redis and its message."""
 
+    hot_messages: int = 1000
+    """Messages of a session that Redis keeps at most; older ones lie in the archive, and readers notice nothing."""
+    hot_seconds: int = 604_800
+    """How long Redis keeps messages, but for the newest 30 of a session."""
+
     def problems(self) -> Iterator[tuple[str, str]]:
         if self.durability not in ("always", "everysec"):
             yield "durability", f'must be "always" or "everysec", not "{self.durability}"'
@@ -52,6 +60,10 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "dedup_seconds", "must be at least 60"
         if self.idempotency_seconds < self.dedup_seconds:
             yield "idempotency_seconds", "must be at least dedup_seconds"
+        if self.hot_messages < LEAST:
+            yield "hot_messages", f"must be at least {LEAST}"
+        if self.hot_seconds < 60:
+            yield "hot_seconds", "must be at least 60"
         if self.log_rows < 1000:
             yield "log_rows", "must be at least 1000"
         try:

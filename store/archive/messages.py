@@ -6,6 +6,7 @@ A write is harmless when repeated, in any order: of two rows of a message the on
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from store.keys import dedup_field
 DIGEST_BITS = 48
 US_PER_DAY = 86_400_000_000
 DAYS_AT_ONCE = 200
+PAGE_BYTES = 1_000_000
+"""Of a page: it fits a message of the mesh."""
 CHANGING = ("payload", "state", "revision", "changed", "content", "operator")
 """What differs between the revisions of a message."""
 _COLUMNS = tuple(Message._meta.sorted_field_names)
@@ -42,11 +45,13 @@ _sender = msgspec.msgpack.Decoder(_Sender).decode
 
 
 class Found(NamedTuple):
-    """A message that was stored before: its numbers, and whether it is still as it was sent."""
+    """A message that was stored before: its numbers, and whether it is still as it was sent. A deleted one has lost its
+    payload."""
 
     seq: int
     prev: int
     changed: bool
+    deleted: bool
     flags: int
     payload: bytes
 
@@ -95,10 +100,13 @@ def _upsert(kind: str) -> str:
     )
 
 
-def page(db: peewee.Database, session: str, below: int, count: int) -> list[bytes]:
-    """Entries with seqId <= `below`, newest first, at most `count`, without deleted ones."""
+def page(db: peewee.Database, session: str, below: int, count: int, size: int = PAGE_BYTES) -> list[bytes]:
+    """Entries with seqId <= `below`, newest first, at most `count`, without deleted ones; not more, but for the first,
+    than make up `size` bytes."""
     where = f"session = {db.param} AND seq <= {db.param} AND state & {DELETED} = 0"
-    return _entries(db, f"WHERE {where} ORDER BY seq DESC LIMIT {db.param}", (session, below, count))
+    found = _entries(db, f"WHERE {where} ORDER BY seq DESC LIMIT {db.param}", (session, below, count))
+    sizes = accumulate(map(len, found))
+    return [entry for entry, total in zip(found, sizes, strict=True) if total <= size] or found[:1]
 
 
 def greatest(db: peewee.Database, session: str, seq: int) -> tuple[int, int]:
@@ -134,7 +142,7 @@ def find(db: peewee.Database, session: str, sender: str, pack_id: str, today: in
         args = [day << DIGEST_BITS | digest for day in some]
         row = db.execute_sql(sql, (*args, session, sender, pack_id)).fetchone()
         if row is not None:
-            return Found(row[0], row[1], row[2] != 0, row[3], bytes(row[4]))
+            return Found(row[0], row[1], row[2] != 0, bool(row[2] & DELETED), row[3], bytes(row[4]))
     return None
 
 

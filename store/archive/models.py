@@ -34,7 +34,8 @@ class Message(Model):
     sender = AsciiField(max_length=ID_LENGTH)
     pack_id = AsciiField(max_length=ID_LENGTH)
     known_by = peewee.BigIntegerField()
-    """Day and digest of session, sender and packId (`messages.known_by`): repeats are found by it."""
+    """Day and digest of session, sender and packId (`messages.known_by`): repeats are found by it, and the messages of
+    a day: it is `day << 48` or more."""
     payload = peewee.BlobField()
     state = peewee.IntegerField()
     revision = peewee.IntegerField()

@@ -107,7 +107,7 @@ def page(sessions: Sessions, session: str, below: int = 0, count: int = 100) -> 
     post(sessions.page, session, below, count, lambda found, error: outcome.append((found, error)))
     wait_until(lambda: outcome, "the page")
     assert outcome[0][1] is None
-    return list(outcome[0][0])
+    return list(outcome[0][0].entries)
 
 
 def test_numbers_grow_and_are_chained(redis: Redis) -> None:

@@ -68,7 +68,7 @@ class Store:
         return self.controls.control(control, PACK)
 
     def history(self, session: str = SESSION) -> list[Entry]:
-        return self.wait(self.sessions.page, session, 0, 100)  # type: ignore[no-any-return]
+        return self.wait(self.sessions.page, session, 0, 100).entries  # type: ignore[no-any-return]
 
     def one(self, seq: int) -> Entry:
         (found,) = (entry for entry in self.history() if entry.seq == seq)

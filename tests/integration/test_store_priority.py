@@ -57,7 +57,7 @@ class Queues:
         return seq
 
     def page(self, after: int = 0, count: int = 200, size: int = BYTES) -> Page:
-        return self.priority.page("a", after, count, size)
+        return self.priority.page("a", after, count, size, lambda wanted: [None] * len(wanted))
 
     def found(self, **options: Any) -> list[bytes | str]:
         """The items, messages by their packIds."""
