@@ -2,7 +2,7 @@
 
 One thread reads, and does what has to be done in time (pings, resends, pulls of gaps). Any thread may send and ask.
 What callers see of a lost connection is that things take longer; `close` ends it. What is asked for by subject is under
-`groups`, `friends`, `profiles`, `sessions`, `presence`, `devices` and `monitor`.
+`groups`, `friends`, `profiles`, `sessions`, `presence`, `devices`, `pushes` and `monitor`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from client.monitor import Monitor
 from client.outbox import OUTBOX, Outbox, Outgoing
 from client.presence import Presences
 from client.profiles import Profiles
+from client.pushes import Pushes
 from client.reader import Reader
 from client.requests import REQUEST_SECONDS, Done, Waiter
 from client.sessions import HotSession, Sessions, session_of
@@ -56,6 +57,7 @@ class Client:
     sessions: Sessions
     presence: Presences
     devices: Devices
+    pushes: Pushes
     monitor: Monitor
 
     def __init__(
@@ -93,6 +95,7 @@ class Client:
         self.sessions = Sessions(user, request)
         self.presence = self._engine.presences
         self.devices = Devices(request)
+        self.pushes = Pushes(request)
         self.monitor = self._engine.monitor
 
     # ---- life

@@ -28,6 +28,7 @@ from nodes.auth import AuthSettings  # noqa: E402
 from nodes.chat import ChatSettings  # noqa: E402
 from nodes.group import GroupSettings  # noqa: E402
 from nodes.msgop import MsgopSettings  # noqa: E402
+from nodes.push_settings import PushSettings  # noqa: E402
 from nodes.rest.classic import Classic  # noqa: E402
 from nodes.rest.groups import Groups  # noqa: E402
 from nodes.rest.messages import Messages  # noqa: E402
@@ -52,6 +53,7 @@ SETTINGS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "msgop": ("[node.msgop]", MsgopSettings),
     "user": ("[node.user]", UserSettings),
     "http": ("[node.http]", HttpSettings),
+    "push": ("[push]", PushSettings),
     "words": ("[words]", WordSettings),
     "auth": ("[auth]", AuthSettings),
     "store": ("[store]", StoreSettings),

@@ -123,8 +123,8 @@ class User(Protocol):
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
-    def left(self, user: str, device_type: int, number: int, when: int) -> None:
-        """The connection of this login ended; it was last heard from at `when` (ms)."""
+    def left(self, user: str, device_type: int, number: int, when: int, logged_out: bool) -> None:
+        """The connection of this login ended; it was last heard from at `when` (ms). `logged_out`: by a LOGOUT."""
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
@@ -274,6 +274,111 @@ class Notices(Protocol):
         push_info: tuple[str, str, str], pack_id: str,
     ) -> tuple[Receipt, ...]:  # fmt: skip
         """The same notice to each of at most 1000 users; what became of each, in their order."""
+        ...
+
+
+class RegInfo(NamedTuple):
+    """A device that takes pushes for a user. Registered by others than itself, `device_type` is 0 and it takes them
+    until it is unregistered; else while the login of its device is the newest of its type and did not log out."""
+
+    pack_id: str  # of the request; for logs
+    service_type: str  # the vendor: apns, fcm, huawei, xiaomi, meizu, vivo, oppo, log
+    package_name: str  # of an app in the topology
+    user_id: str
+    app_version: str
+    token: str
+    device_type: int
+    device_id: str
+    quiet_hours: str  # "22:00-07:00" in its local time, "" for none
+    utc_offset: int  # of that time, minutes
+
+
+class PushInfo(NamedTuple):
+    """A push to all devices of a user, whether he is online or not."""
+
+    pack_id: str  # the same id to the same user is pushed once
+    user_id: str
+    un_read_count: int  # the badge; -1: what he has not read
+    title: str
+    content: str
+    uri: str  # what a tap opens
+    extra_data: str  # JSON object for the app, "" for none
+
+
+class Registered(NamedTuple):
+    """A registration as it is listed: without its token."""
+
+    service_type: str
+    package_name: str
+    app_version: str
+    device_type: int
+    device_id: str
+    registered: int  # ms
+    quiet_hours: str
+    utc_offset: int
+
+
+class Previewed(NamedTuple):
+    """The call to a vendor that a push would be, without its credential."""
+
+    service_type: str
+    device_id: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class PushRecord(NamedTuple):
+    """What became of a push. `id` orders records of one outlet; `outcome` is a value of `push.model.Outcome`."""
+
+    id: str
+    time: int  # ms
+    user: str
+    session: str
+    seq: int  # of the message, 0 when there is none
+    app: str
+    vendor: str
+    device: str
+    outcome: str
+    reason: str  # the vendor's code
+    vendor_id: str
+    tries: int
+    waited: int  # ms from its queueing
+
+
+@contract
+class Push(Protocol):
+    """Pushing to phones, and where to. Raises `AppError` 2 for what is malformed or not in the topology."""
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def register(self, info: RegInfo) -> None:
+        """Register a device, in place of what it had registered for that package and vendor."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def unregister(self, user: str, device_id: str, service_type: str, package_name: str) -> int:
+        """Remove registrations of a user; "" stands for any device, vendor, package. Returns how many there were."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def registrations(self, user: str) -> tuple[Registered, ...]:
+        """The registrations of a user, oldest first, also those that get nothing now."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def push_message(self, info: PushInfo) -> int:
+        """Queue a push to all devices of a user; returns to how many."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def preview(self, info: PushInfo) -> tuple[Previewed, ...]:
+        """The calls that `push_message` would lead to; nothing is sent."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def records(self, app: str, vendor: str, before: str, count: int) -> tuple[PushRecord, ...]:
+        """What became of pushes of an app through a vendor: at most about `count` (1 to 1000), newest first, older than
+        the record with id `before` ("": from the newest)."""
         ...
 
 

@@ -24,6 +24,7 @@ from nodes.monitors import Listener
 from packs.codec import decode_payload, encode_payload
 from packs.codes import Code
 from packs.connection import CloseReason
+from packs.enums import DeviceType
 from packs.errors import PayloadError
 from packs.flags import ACK
 from packs.frames import MAX_FRAME_BEFORE_LOGIN
@@ -51,10 +52,14 @@ ALL_TYPES = 0
 SERVER = "imesh/0.1.0"
 
 
+Ended = tuple[str, int, int, int, bool]
+"""A login that ended: user, device type, number, when, whether it logged out."""
+
+
 class Attempt:
     """A login under way."""
 
-    __slots__ = ("device", "entered", "issued", "kicked_by", "login", "monitor", "pack", "topic", "user")
+    __slots__ = ("device", "entered", "issued", "kicked_by", "login", "monitor", "pack", "topics", "user")
 
     def __init__(self, pack: Pack, login: Login, device: bytes) -> None:
         self.pack = pack
@@ -63,7 +68,7 @@ class Attempt:
         self.user = ""
         self.issued = 0  # when his token was (s)
         self.monitor = False  # may listen to sessions of others
-        self.topic = ""  # subscribed for it
+        self.topics: list[str] = []  # subscribed for it
         self.entered = False  # among those whose groups are known here
         self.kicked_by = 0  # the highest number that a kick named meanwhile
 
@@ -74,7 +79,8 @@ class Logins:
     def __init__(self, broker: BrokerNode) -> None:
         self._broker = broker
         self._pending: dict[str, list[Client]] = {}  # user -> connections whose login is under way
-        self._unreported: list[tuple[str, int, int, int]] = []  # (user, device type, number, when it ended)
+        self._unreported: list[Ended] = []
+        self._phones = bool(broker.process.topology.instances("push"))  # whether somebody asks where phones are
 
     # ---- the steps
 
@@ -92,9 +98,7 @@ class Logins:
         except PayloadError as error:
             self._fail(client, pack, error.code, error.desc)
             return
-        good = (
-            is_user_id(message.client_id) and is_device_id(message.device_id) and message.device_type in DEVICE_TYPES
-        )
+        good = is_user_id(message.client_id) and is_device_id(message.device_id) and message.device_type in DEVICE_TYPES
         if not good:
             self._fail(client, pack, Code.CONN_IDENTITY)
             return
@@ -107,9 +111,7 @@ class Logins:
         user_node = self._broker.user
         start(user_node.login, lambda accepted, error: self._checked(client, attempt, accepted, error), login)
 
-    def _checked(
-        self, client: Client, attempt: Attempt, accepted: Accepted | None, error: Exception | None
-    ) -> None:
+    def _checked(self, client: Client, attempt: Attempt, accepted: Accepted | None, error: Exception | None) -> None:
         if not client.open:
             return
         if accepted is None:
@@ -117,10 +119,10 @@ class Logins:
             return
         user, attempt.monitor, attempt.issued = accepted
         attempt.user = user
-        attempt.topic = publications.USER + user
+        attempt.topics = self._topics(user, attempt.login.device_type)
         self._pending.setdefault(user, []).append(client)
         self._broker.process.fanout.subscribe(
-            [attempt.topic],
+            attempt.topics,
             lambda whole: self._subscribed(client, attempt),
             late=lambda: self._broker.hint_resync(client),
         )
@@ -156,9 +158,7 @@ class Logins:
         client.listener = Listener(client) if attempt.monitor else None
         client.limits = self._broker.limits.of_user(attempt.user)
         login = attempt.login
-        client.origin = Origin(
-            attempt.user, login.device_type, login.device_id, client.name, client.peer, others=False
-        )
+        client.origin = Origin(attempt.user, login.device_type, login.device_id, client.name, client.peer, others=False)
         online = self._broker.online.setdefault(attempt.user, [])
         online.append(client)
         _note_others(online)
@@ -174,6 +174,11 @@ class Logins:
         client.send(Pack(LOGIN, attempt.pack.version, attempt.pack.flags | ACK, attempt.pack.pack_id, response))
         if attempt.kicked_by > number:
             self._broker.kicked_out(client)
+
+    def _topics(self, user: str, device_type: int) -> list[str]:
+        """What a connection holds."""
+        phone = self._phones and device_type in (DeviceType.IOS, DeviceType.ANDROID)
+        return [publications.USER + user, publications.MOBILE + user] if phone else [publications.USER + user]
 
     # ---- refusals
 
@@ -196,9 +201,9 @@ class Logins:
         attempt = client.login
         if attempt is not None:
             client.login = None
-            if attempt.topic:
+            if attempt.topics:
                 self._no_longer_pending(client, attempt)
-                self._broker.process.fanout.unsubscribe([attempt.topic])
+                self._broker.process.fanout.unsubscribe(attempt.topics)
             if attempt.entered:
                 self._broker.memberships.leave(attempt.user)
         self._forget(client)
@@ -219,16 +224,16 @@ class Logins:
             _note_others(online)
             if not online:
                 del self._broker.online[origin.user]
-        self._broker.process.fanout.unsubscribe([publications.USER + origin.user])
+        self._broker.process.fanout.unsubscribe(self._topics(origin.user, origin.device_type))
         self._broker.memberships.leave(origin.user)
         self._ended(client, origin.user, origin.device_type, client.number)
 
     def _ended(self, client: Client, user: str, device_type: int, number: int) -> None:
         """The connection of a login ended: have it noted, again if need be."""
         when = int((time.time() - (now() - client.heard)) * 1000)
-        self._report((user, device_type, number, when))
+        self._report((user, device_type, number, when, client.goodbye is not None))
 
-    def _report(self, ended: tuple[str, int, int, int]) -> None:
+    def _report(self, ended: Ended) -> None:
         def noted(_: None, error: Exception | None) -> None:
             if error is not None and len(self._unreported) < UNREPORTED_MAX:
                 self._unreported.append(ended)

@@ -5,6 +5,7 @@
     g:*         items for brokers, which all hold it
     s:<session> copies for those who listen to a session of others; most have no holder
     p:<user>    items for brokers with a connection that watches the presence of the user
+    m:<user>    nothing: held while a phone of the user is connected, where pushes are sent
 
 Items on u:
     [0, skip, body]               deliver the pack `body` (msgpack, complete) to all but connection `skip`
@@ -38,6 +39,7 @@ GROUP = "g:"
 SESSION = "s:"
 EVERYWHERE = "g:*"
 PRESENCE = "p:"
+MOBILE = "m:"
 DELIVER, KICK, JOINED, MEMBERS, DISMISSED, EACH, STIRRED = 0, 1, 2, 3, 4, 5, 6
 
 _encode = msgspec.msgpack.Encoder().encode

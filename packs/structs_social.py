@@ -136,3 +136,52 @@ class DevicesResp(Payload, kw_only=True):
 
     error_code: CommonErrorCode = SUCCESS
     devices: list[Device] = []
+
+
+# Where pushes go: 71 to 73
+
+
+class PushRegisterReq(Request, kw_only=True):
+    """71: pushes for this user go to this device too, in place of what it had registered for this package there."""
+
+    required = ("service_type", "token")
+    service_type: str = ""
+    """The vendor: apns, fcm, huawei, xiaomi, meizu, vivo, oppo; log in development."""
+    package_name: str = ""
+    """The app's package or bundle id; may be empty where the server knows one app only."""
+    token: str = ""
+    """What the vendor gave to the device. Never logged."""
+    app_version: str = ""
+    quiet_hours: str = ""
+    """`22:00-07:00`, local time of the device: pushes make no sound then. Empty: none."""
+    utc_offset: Int32 = 0
+    """Minutes that local time is ahead of UTC."""
+
+
+class PushUnregisterReq(Request, kw_only=True):
+    """72: this device takes no pushes any more; empty fields stand for every service and package."""
+
+    service_type: str = ""
+    package_name: str = ""
+
+
+class PushRegistration(Payload, kw_only=True):
+    """A device of one's own that takes pushes."""
+
+    service_type: str = ""
+    package_name: str = ""
+    app_version: str = ""
+    device_type: Int32 = 0
+    """0: registered by others for this user."""
+    device_id: str = ""
+    registered: Int64 = 0
+    """ms."""
+    quiet_hours: str = ""
+    utc_offset: Int32 = 0
+
+
+class PushRegistrationsResp(Payload, kw_only=True):
+    """Answer to 73: oldest first."""
+
+    error_code: CommonErrorCode = SUCCESS
+    registrations: list[PushRegistration] = []

@@ -66,6 +66,9 @@ PRESENCE_UNSUBSCRIBE: Final = 67
 PRESENCE_PUSH: Final = 68
 TYPING: Final = 69
 DEVICES_GET: Final = 70
+PUSH_REGISTER: Final = 71
+PUSH_UNREGISTER: Final = 72
+PUSH_REGISTRATIONS_GET: Final = 73
 
 
 class PackType(NamedTuple):
@@ -76,7 +79,7 @@ class PackType(NamedTuple):
     request: type[s.Payload] | None
     response: type[s.Payload] | None
     push: type[s.Payload] | None
-    owner: Literal["broker", "chat", "group", "history", "msgop", "user"] | None
+    owner: Literal["broker", "chat", "group", "history", "msgop", "push", "user"] | None
     key: Literal["session", "group", "user"] = "user"
 
 
@@ -157,6 +160,9 @@ _ROWS = (
     PackType(PRESENCE_PUSH, "PRESENCE_PUSH", None, None, x.PresencePush, None),
     PackType(TYPING, "TYPING", x.Typing, s.CommonErrorCode, x.Typing, "user"),
     PackType(DEVICES_GET, "DEVICES_GET", s.Empty, x.DevicesResp, None, "user"),
+    PackType(PUSH_REGISTER, "PUSH_REGISTER", x.PushRegisterReq, s.CommonErrorCode, None, "push"),
+    PackType(PUSH_UNREGISTER, "PUSH_UNREGISTER", x.PushUnregisterReq, s.CommonErrorCode, None, "push"),
+    PackType(PUSH_REGISTRATIONS_GET, "PUSH_REGISTRATIONS_GET", s.Empty, x.PushRegistrationsResp, None, "push"),
 )
 
 TABLE: Final[dict[int, PackType]] = {row.number: row for row in _ROWS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 
 import gevent
@@ -11,7 +12,9 @@ from mesh.loop import now
 from push.model import Outcome, Verdict
 
 LONGEST_PAUSE = 3600.0
-DAY = 86_400.0
+DAY = 86_400
+VENDORS_MIDNIGHT = 16 * 3600
+"""Seconds of a UTC day at which a day begins for the vendors that have daily quotas (UTC+8)."""
 OPEN_AFTER = 10
 """Failures in a row after which a vendor is left alone for a while."""
 FIRST_REST, LONGEST_REST = 1.0, 60.0
@@ -35,11 +38,11 @@ class Throttle:
 
     def wait(self) -> None:
         """Block until the next call may begin."""
-        time = now()
-        begin = max(self._at, time - 0.1, self._least)
+        clock = now()
+        begin = max(self._at, clock - 0.1, self._least)
         self._at = begin + self._step
-        if begin > time:
-            gevent.sleep(begin - time)
+        if begin > clock:
+            gevent.sleep(begin - clock)
 
     def pause(self, seconds: float) -> None:
         """Begin nothing for so long."""
@@ -59,10 +62,17 @@ class Breaker:
         """How long it is still left alone."""
         return max(0.0, self._until - now())
 
+    @property
+    def trying(self) -> bool:
+        """Whether it was left alone and has not worked since: one call at a time."""
+        return self._until > 0
+
     def note(self, verdicts: Sequence[Verdict]) -> None:
         """What became of a call."""
         if any(v.outcome is Outcome.CONFIG for v in verdicts):
             self._until = now() + CONFIG_REST
+        elif any(v.outcome is Outcome.QUOTA for v in verdicts):
+            self._until = now() + seconds_of_day_left()
         elif all(v.outcome in FAILED for v in verdicts):
             self._failures += 1
             if self._failures >= OPEN_AFTER and now() >= self._until:
@@ -72,6 +82,11 @@ class Breaker:
             self._failures, self._rest, self._until = 0, FIRST_REST, 0.0
 
 
+def seconds_of_day_left() -> float:
+    """Until the next day of vendors that have daily quotas."""
+    return DAY - (time.time() - VENDORS_MIDNIGHT) % DAY
+
+
 def pause_before_retry(verdict: Verdict, tries: int, server_pause: float) -> float | None:
     """Seconds until a push is tried again after its try number `tries` (from 1); None when it never is."""
     if verdict.outcome not in RETRIED:
@@ -79,7 +94,7 @@ def pause_before_retry(verdict: Verdict, tries: int, server_pause: float) -> flo
     if verdict.outcome is Outcome.UNKNOWN and tries >= 3:
         return None
     if verdict.outcome is Outcome.QUOTA:
-        return DAY - (now() % 1)  # past any time to live of a chat: it ends there
+        return seconds_of_day_left()
     if verdict.retry_after > 0:
         return min(LONGEST_PAUSE, verdict.retry_after) * random.uniform(1.0, 1.2)
     first = {Outcome.SERVER: server_pause, Outcome.THROTTLED: 10.0, Outcome.CONFIG: CONFIG_REST}.get(

@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 
 
-def read_secret(value: str) -> str:
-    """The text that it stands for, "" for "". Raises `ValueError`, without a secret in it, when there is none."""
+def read_secret(value: str, directory: Path = Path()) -> str:
+    """The text that it stands for, "" for ""; paths begin at `directory`.
+
+    Raises `ValueError`, without a secret in it, when there is none.
+    """
     kind, _, name = value.partition(":")
     if not value:
         return ""
@@ -18,7 +21,7 @@ def read_secret(value: str) -> str:
     if kind != "file":
         raise ValueError("a secret is given as file:PATH or env:NAME")
     try:
-        text = Path(name).expanduser().read_text().strip()
+        text = (directory / Path(name).expanduser()).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} cannot be read: {type(error).__name__}") from None
     if not text:

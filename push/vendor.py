@@ -76,6 +76,8 @@ class Vendor:
     name: ClassVar[str] = ""
     Settings: ClassVar[type[VendorSettings]] = VendorSettings
     url: ClassVar[str] = ""
+    tokens: ClassVar[str] = r"[!-+\-.-~]{1,4096}"
+    """What device tokens look like: visible ASCII, and no comma, which divides them in lists."""
     batch: ClassVar[int] = 1
     """Pushes in one call, at most."""
     per_second: ClassVar[float] = 500.0

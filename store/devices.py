@@ -1,8 +1,8 @@
 """The devices of users: the newest login of each type, and until when its connection was there.
 
 In the hash of a user's devices, field `<type>` is the login number, NUL, and msgpack [deviceId, name, connection];
-field `s<type>` is when the connection ended (ms), absent while it stands. A process that died said nothing: whoever
-reads this must know which brokers live (`nodes/presence.py`).
+field `s<type>` is when the connection ended (ms), absent while it stands; `o<type>` is there when it logged out. A
+process that died said nothing: whoever reads this must know which brokers live (`nodes/presence.py`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Device(NamedTuple):
     number: int
     left: int
     """When the connection ended (ms), 0 when nobody said so."""
+    logged_out: bool = False
+    """Whether it ended with a LOGOUT."""
 
 
 class Sight(NamedTuple):
@@ -52,16 +54,23 @@ class Devices:
         self._reads = reads
         self._keys = keys
 
-    def left(self, ended: Sequence[tuple[str, int, int, int]], done: Any) -> None:
-        """Note that connections ended: (user, device type, login number, when in ms). `done(_, error)`."""
+    def left(self, ended: Sequence[tuple[str, int, int, int, bool]], done: Any) -> None:
+        """Note that connections ended: (user, device type, login number, when in ms, whether it logged out).
+        `done(_, error)`."""
         args: list[Any] = []
-        for user, device_type, number, when in ended:
-            args += (self._keys.of_user("d", user), device_type, number, when)
+        for user, device_type, number, when, logged_out in ended:
+            args += (self._keys.of_user("d", user), device_type, number, when, int(logged_out))
         self._writes.evaluate(done, LEFT, (args[0],), args)
 
     def of(self, user: str) -> tuple[Device, ...]:
         """The devices of a user, by type."""
         return _devices(self._reads.ask("HGETALL", self._keys.of_user("d", user)))
+
+    def left_since(self, when: int) -> list[str]:
+        """Users of whom a connection ended without LOGOUT and was last heard from after `when` (ms, ten minutes ago at
+        the earliest)."""
+        commands = [("ZRANGEBYSCORE", f"{tag}:w", f"({when}", "+inf") for tag in self._keys.user_tags()]
+        return [user.decode() for reply in self._reads.ask_all(commands) for user in reply]
 
     def seen(self, asked: Sequence[tuple[str, Sequence[str]]]) -> list[Sight]:
         """The devices of each (user, viewers)."""
@@ -88,7 +97,8 @@ def _devices(fields: Sequence[bytes]) -> tuple[Device, ...]:
     found = dict(zip(fields[::2], fields[1::2], strict=True))
     devices = []
     for field, value in found.items():
-        if not field.startswith(b"s"):
+        if field.isdigit():
             number, _, packed = value.partition(b"\0")
-            devices.append(Device(int(field), *_decode(packed), int(number), int(found.get(b"s" + field, 0))))
+            left, logged_out = int(found.get(b"s" + field, 0)), b"o" + field in found
+            devices.append(Device(int(field), *_decode(packed), int(number), left, logged_out))
     return tuple(sorted(devices))

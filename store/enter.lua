@@ -19,7 +19,7 @@ for i = 1, #ARGV, 6 do
     local text = string.format('%.0f', number)
     redis.call('HSET', logins, device_type, text)
     redis.call('HSET', devices, device_type, text .. '\0' .. ARGV[i + 4])
-    redis.call('HDEL', devices, 's' .. device_type)
+    redis.call('HDEL', devices, 's' .. device_type, 'o' .. device_type)
     result[#result + 1] = number
   end
 end

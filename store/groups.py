@@ -191,6 +191,15 @@ class Groups:
         found = self._reads.ask("ZRANGE", key, 0, -1)
         return tuple(map(bytes.decode, found)) or None  # a group has its owner at least
 
+    def size(self, group: str) -> int:
+        """The number of members, 0 when there is no such group."""
+        return int(self._reads.ask("ZCARD", f"{self._keys.session_tag(group)}:p:{group}"))
+
+    def name(self, group: str) -> str:
+        """The group's name, "" when it has none."""
+        found = self._reads.ask("HGET", self._keys.group_info(group), "name")
+        return found.decode() if found else ""
+
     def page(self, group: str, actor: str, after: tuple[str, int], count: int, size: int) -> Page:
         """At most `count` members, of at most `size` characters together, behind `after` (user, seqId), ("", 0) for the
         first. MISSING, NOT_MEMBER."""

@@ -22,11 +22,14 @@ from store.log import Consumer
 from store.pressure import Pressure
 from store.priority import Priority
 from store.profiles import Profiles
+from store.pushes import Outgoing
 from store.recent import RecentSessions
 from store.redis import Redis
+from store.registrations import Registrations
 from store.scripts import ALL
 from store.sessions import Sessions
 from store.settings import StoreSettings
+from store.unread import Unread
 from store.users import Users
 from store.window import Window
 
@@ -67,6 +70,8 @@ class HotStore:
             self.writes, self.reads, self.keys, keep_seconds=settings.idempotency_seconds,
             dedup_seconds=settings.dedup_seconds,
         )  # fmt: skip
+        self.registrations = Registrations(self.writes, self.reads, self.keys)
+        self.unread = Unread(self.reads, self.keys)
 
     def open(self) -> list[str]:
         """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet.
@@ -140,9 +145,9 @@ class HotStore:
     def by_user(self, items: Sequence[T], user_of: Callable[[T], str]) -> Iterable[Sequence[T]]:
         """As `by_session`, for what lies with users."""
         return self.writes.parts(items, lambda item: self.keys.user_tag(user_of(item)))
+from store.registrations import Registrations
 
     def close(self) -> None:
         self.pressure.stop()
         self.writes.close()
         self.reads.close()
-

@@ -40,7 +40,12 @@ User keys share `{uNN}`:
     {uNN}:q:<user>      sorted set   who asks to be his friend: user -> stamp
     {uNN}:a:<user>      hash         attributes that he keeps: "friend NUL name" -> value; friend -> names, each and NUL
     {uNN}:s:<user>      hash         the same of his sessions: "session NUL name" -> value; session -> names
+    {uNN}:w             sorted set   who left without logging out, lately: user -> when he was last heard from (ms)
+    {uNN}:k:<user>      hash         where pushes go: tokens of his devices (store/registrations.py)
+    {uNN}:o:<digest>    string       who registered this token last; expires
     {uNN}:j             sorted set   changes of relations that other shards may lack yet: note -> stamp
+
+What waits to be pushed lies in keys of its own, `{p:<outlet>}` (store/pushes.py).
 """
 
 from __future__ import annotations
@@ -58,6 +63,8 @@ DATASET = "imesh:dataset"
 """Random id of these data, and the number of shards they were made with."""
 API_KEYS = "imesh:api:keys"
 """Hash of the API keys: id -> key (store/api.py)."""
+PUSHING = "imesh:pushing"
+"""There once somebody registered for pushes."""
 GROUP_PREFIX = "GC_"
 """What the ids of groups begin with, and no other session's."""
 DEDUP_BYTES = 12

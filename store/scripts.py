@@ -68,7 +68,16 @@ WINDOW = Script("window.lua")
 
 LOG = (LOG_OPEN, LOG_READ, LOG_TRIM, WINDOW)
 
+PUSH_TARGETS = Script("push_targets.lua")
+PUSH_FORGET = Script("push_forget.lua")
+PUSH_ENQUEUE = Script("push_enqueue.lua")
+PUSH_SETTLE = Script("push_settle.lua")
+PUSH_DUE = Script("push_due.lua")
+UNREAD = Script("unread.lua")
+
+PUSH = (PUSH_TARGETS, PUSH_FORGET, PUSH_ENQUEUE, PUSH_SETTLE, PUSH_DUE, UNREAD)
+
 ALL = (
     COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, ADD_ACCOUNT, IDEMPOTENCY, CONTROL, READ, ENQUEUE, PRIORITY,
-    *GROUPS, *PEOPLE, *LOG,
+    *GROUPS, *PEOPLE, *LOG, *PUSH,
 )  # fmt: skip

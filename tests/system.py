@@ -21,9 +21,10 @@ from tests.raw import Raw
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
+COLD = ["olap", "push"]
 LAYOUTS = {
-    "default": {"edge": ["broker", "user", "http"], "core": ["chat", "group", "history", "msgop"], "cold": ["olap"]},
-    "split": {kind: [kind] for kind in ("broker", "user", "http", "chat", "group", "history", "msgop", "olap")},
+    "default": {"edge": ["broker", "user", "http"], "core": ["chat", "group", "history", "msgop"], "cold": COLD},
+    "split": {kind: [kind] for kind in ("broker", "user", "http", "chat", "group", "history", "msgop", *COLD)},
 }
 """Process groups of the topologies that the message tests run on."""
 START_SECONDS = 20.0

@@ -129,6 +129,7 @@ class World:
             "requests": (t.FRIEND_REQUESTS_GET, s.Empty()),
             "blocked": (t.BLOCKLIST_GET, s.Empty()),
             "devices": (t.DEVICES_GET, s.Empty()),
+            "registrations": (t.PUSH_REGISTRATIONS_GET, s.Empty()),
             "profiles": (t.USERINFO_GET, s.UserInfoGetReq(user_ids=people)),
             "attributes": (t.USERATTRIBUTE_GET, s.UserAttrGetReq(friend_id=self.peer)),
         }
@@ -190,4 +191,6 @@ def _lasting(answer: Any) -> Any:
         return replace(answer, last_seq_id=0)
     if isinstance(answer, x.DevicesResp):
         return [(device.device_type, device.device_id, device.online) for device in answer.devices]
+    if isinstance(answer, x.PushRegistrationsResp):
+        return [(row.device_type, row.device_id, row.service_type) for row in answer.registrations]
     return answer

@@ -73,6 +73,7 @@ class Apns(Vendor):
     name = "apns"
     Settings = ApnsSettings
     url = PRODUCTION
+    tokens = r"[0-9a-f]{16,512}"  # stands in a path
     per_second = 5000.0
     server_pause = 900.0  # Apple asks for 15 minutes after a 5xx
     token_least: ClassVar[float] = TOKEN_LEAST

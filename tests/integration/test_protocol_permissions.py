@@ -76,6 +76,9 @@ MATRIX = """
 69 to the peer              50        50      50     0       51       50       23
 69 in the group             30        0       0      30      30       30       23
 70 one's own                0         0       0      0       0        0        23
+71 this device              0         0       0      0       0        0        23
+72 this device              0         0       0      0       0        0        23
+73 one's own                0         0       0      0       0        0        23
 """
 
 
@@ -104,6 +107,15 @@ def members(*subjects: str) -> str:
 
 def all_get(number: int) -> str:
     return f"phone:{number} peer:{number} third:{number}"
+
+
+def to_this_device(w: World) -> x.PushRegisterReq:
+    return x.PushRegisterReq(service_type="log", token="t")
+
+
+def register(w: World) -> None:
+    if w.logged_in:
+        assert w.a.ask(t.PUSH_REGISTER, to_this_device(w)).code == 0
 
 
 def of_between(w: World) -> s.SessionMonitor:
@@ -325,6 +337,13 @@ REQUESTS = {
     "69 to the peer": Request(lambda w: x.Typing(session_id=w.chat), pushes="peer:69"),
     "69 in the group": Request(lambda w: x.Typing(session_id=w.group), pushes=all_get(69)),
     "70 one's own": Request(shown=lambda w, answer: [d.device_type for d in answer.devices] == [1, 5]),
+    "71 this device": Request(to_this_device, changes="phone.registrations"),
+    "72 this device": Request(
+        lambda w: x.PushUnregisterReq(service_type="log"), changes="phone.registrations", prepare=register
+    ),
+    "73 one's own": Request(
+        prepare=register, shown=lambda w, answer: [r.device_type for r in answer.registrations] == [5]
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from push.vendor import App, HttpVendor, Vendor
 from push.vendors import all_vendors
 from push.vendors.apns import Apns
 from tests.simulators import SIMULATORS, Simulator, apns
+from tests.simulators.server import Everything
 from tests.waiting import wait_until
 
 SECONDS = 0.6
@@ -119,17 +120,9 @@ def test_a_credential_that_stays_refused_is_a_mistake_of_ours(world: World) -> N
         phone.plan.append(refused)
         assert outcomes(world.client, world.push(1)) == [Outcome.CONFIG]
         return
-    always = Everything()
-    phone.expired = always
+    phone.expired = Everything()
     assert outcomes(world.client, world.push(1)) == [Outcome.CONFIG]
     assert len(phone.issued) <= 2, "asked for once more, and not again"
-
-
-class Everything(set[str]):
-    """Has whatever is asked for."""
-
-    def __contains__(self, _item: object) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_links_and_named_files_exist(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
-    folders = "mesh|webapi|packs|store|nodes|client|cli|tests|bench|docs|examples|topologies"
+    folders = "mesh|webapi|packs|push|store|nodes|client|cli|tests|bench|docs|examples|topologies"
     for name in re.findall(rf"`((?:{folders})/[\w./*-]+)`", text):
         assert list(ROOT.glob(name)), f"{path.name} names {name}"
 
@@ -46,12 +46,12 @@ def test_the_default_topology_shows_every_setting_with_its_default() -> None:
     from docs.reference import SETTINGS, default_of
 
     text = (ROOT / "topology.toml").read_text()
-    for name in ("mesh", "broker", "chat", "user", "auth", "store"):
+    for name in ("mesh", "broker", "chat", "user", "push", "auth", "store"):
         heading, struct = SETTINGS[name]
         table = text.split(f"\n{heading}\n")[1].split("\n[")[0]
         for field in fields(struct):
             value = default_of(field).strip("`")
-            shown = re.search(rf"^(?:# )?{field.name} = (\S+)", table, re.MULTILINE)
+            shown = re.search(rf'^(?:# )?{field.name} = ("[^"]*"|\S+)', table, re.MULTILINE)
             assert shown, f"topology.toml does not show {heading} {field.name}"
             assert tomllib.loads(f"x = {shown[1]}")["x"] == tomllib.loads(f"x = {value}")["x"], field.name
 

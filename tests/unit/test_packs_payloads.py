@@ -181,6 +181,8 @@ COMPLETE: dict[type[Payload], dict[str, Any]] = {
     structs_social.PresenceSubscribeReq: {"userIds": ["a"]},
     structs_social.PresenceUnsubscribeReq: {},
     structs_social.Typing: {"sessionId": "s"},
+    structs_social.PushRegisterReq: {"serviceType": "apns", "token": "t"},
+    structs_social.PushUnregisterReq: {},
 }
 
 

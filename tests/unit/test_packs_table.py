@@ -57,6 +57,9 @@ PROTOCOL = """
 68 - - PresencePush - user
 69 Typing CommonErrorCode Typing user user
 70 Empty DevicesResp - user user
+71 PushRegisterReq CommonErrorCode - push user
+72 PushUnregisterReq CommonErrorCode - push user
+73 Empty PushRegistrationsResp - push user
 """
 
 

@@ -1,0 +1,281 @@
+"""Whom a notice reaches: those who are not there, have not read it and want to hear of it, with their devices.
+
+Nothing is written for a member of a group: its members are read, those who are there are left out by what this process
+knows of subscriptions, and the devices of the others go into a few entries of each outlet's queue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import gevent
+
+from mesh.loop import now
+from nodes import publications, push_entries, push_settings
+from nodes.push_entries import Note, Target
+from nodes.push_text import Names, Text, Wording
+from packs.ids import business_members, single_members
+from packs.structs import MsgReq
+from packs.table import MSG_GROUP_CHAT
+from store.entries import Entry
+from store.registrations import Registration
+
+if TYPE_CHECKING:
+    from mesh.fanout import Fanout
+    from nodes.push_sender import Sender
+    from nodes.push_settings import PushSettings
+    from store.hot import HotStore
+
+CHUNK = 500
+"""Users looked at together: others get their turn between two."""
+NAMES_SECONDS = 60.0
+"""How long names are remembered."""
+NAMES_MAX = 10_000
+LATELY_SECONDS = 300.0
+"""How long it is remembered, at least, what was pushed to whom: longer than it takes to see that somebody is gone."""
+LATELY_MAX = 500_000
+EVERYBODY = "*"
+DIGESTS_MAX = 100_000
+
+
+class Notice(NamedTuple):
+    """Something to tell of a session: `messages`, of which `message` is the newest. `content`: what it says by
+    now. `kind` "": new messages; "withdrawn", "changed N": what became of it. `only`: to this user alone."""
+
+    session: str
+    seq: int
+    group: str
+    message: MsgReq
+    content: str
+    messages: int
+    expires: float
+    mentions: tuple[str, ...]
+    kind: str = ""
+    only: str = ""
+
+
+class Recipients:
+    """Turns notices into entries of queues."""
+
+    def __init__(
+        self, store: HotStore, fanout: Fanout, settings: PushSettings, senders: Mapping[tuple[str, str], Sender],
+        count: Callable[[str, int], None],
+    ) -> None:  # fmt: skip
+        """`senders` by (app, vendor); `count(name, number)` counts."""
+        self._store = store
+        self._fanout = fanout
+        self._settings = settings
+        self._senders = senders
+        self._count = count
+        self._wording = Wording(settings)
+        self._names: dict[str, str] = {}
+        self._forget_at = 0.0
+        self._lately: dict[tuple[str, str], int] = {}  # (user, session) -> newest seqId that was pushed
+        self._before: dict[tuple[str, str], int] = {}  # the same of the time before
+        self._turn_at = now() + LATELY_SECONDS
+        self._digests: dict[str, float] = {}  # large group -> when the next digest may be sent
+        self._undigested: dict[str, Notice] = {}  # large group -> the newest that no digest has told of
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is known who is there."""
+        return self._fanout.complete
+
+    def wanted(self) -> bool:
+        """Whether anybody ever registered. Raises `StoreError`."""
+        return self._store.registrations.any()
+
+    def is_any_away(self, session: str) -> bool:
+        """Whether pushes go to one of those of a session that is no group."""
+        parties = single_members(session)
+        if parties is None:
+            notice = business_members(session)
+            return notice is not None and self.is_away(notice[1])
+        return self.is_away(parties[0]) or self.is_away(parties[1])
+
+    def is_away(self, user: str) -> bool:
+        """Whether pushes go to his phones."""
+        holders = self._fanout.holders
+        if not holders(publications.USER + user):
+            return True
+        return self._settings.computer_online and not holders(publications.MOBILE + user)
+
+    def queue(self, notices: Sequence[Notice]) -> int:
+        """Queue what these lead to; how many pushes. Harmless when repeated. Raises `StoreError`."""
+        single = [n for n in notices if not n.group or n.only]
+        total = 0
+        for start in range(0, len(single), CHUNK):
+            part = single[start : start + CHUNK]
+            asked = [(n, n.only or n.message.to) for n in part]
+            total += self._reach([(n, user) for n, user in asked if self.is_away(user)])
+        for notice in notices:
+            if notice.group and not notice.only:
+                total += self._queue_group(notice)
+        return total
+
+    # ---- groups
+
+    def _queue_group(self, notice: Notice) -> int:
+        members = self._members(notice)
+        total = 0
+        for start in range(0, len(members), CHUNK):
+            part = [user for user in members[start : start + CHUNK] if self.is_away(user)]
+            if part:
+                total += self._reach([(notice, user) for user in part])
+                gevent.sleep(0)
+        return total
+
+    def _members(self, notice: Notice) -> Sequence[str]:
+        """Those of the group who may hear of it, whether they are there or not."""
+        sender, mentioned, policy = notice.message.sender, set(notice.mentions), self._settings.large_group_policy
+        if policy != push_settings.ALL and self._store.groups.size(notice.group) > self._settings.large_group:
+            if policy == push_settings.OFF:
+                return ()
+            if policy == push_settings.MENTIONS and EVERYBODY not in mentioned:
+                found = self._store.groups.present(notice.group, sorted(mentioned - {sender})) if mentioned else None
+                return found.members if found is not None else ()
+            if policy == push_settings.DIGEST and not self._digest(notice):
+                return ()
+        members = self._store.groups.members(notice.group) or ()
+        return [user for user in members if user != sender]
+
+    def _digest(self, notice: Notice) -> bool:
+        """Whether it is time for a digest of this group; else `digests` will tell."""
+        clock = now()
+        if clock < self._digests.get(notice.group, 0.0):
+            self._undigested[notice.group] = notice
+            return False
+        self._undigested.pop(notice.group, None)
+        self._digests[notice.group] = clock + self._settings.digest
+        return True
+
+    def digests(self) -> list[Notice]:
+        """Those whose time has come. What a crash cuts off is told with the group's next message."""
+        clock = now()
+        due = [group for group in self._undigested if self._digests.get(group, 0.0) <= clock]
+        if len(self._digests) > DIGESTS_MAX:
+            self._digests = {group: at for group, at in self._digests.items() if at > clock}
+        return [self._undigested.pop(group) for group in due]
+
+    # ---- devices
+
+    def _reach(self, asked: Sequence[tuple[Notice, str]]) -> int:
+        """Queue for users who are away."""
+        if not asked:
+            return 0
+        targets = self._store.registrations.targets([(user, notice.session) for notice, user in asked])
+        found = [(notice, user, t) for (notice, user), t in zip(asked, targets, strict=True) if t]
+        if not found:
+            return 0
+        read = self._store.unread.positions([(notice.session, user) for notice, user, _ in found])
+        unread = [row for row, at in zip(found, read, strict=True) if at < row[0].seq and not self._was_told(*row[:2])]
+        self._name([notice for notice, _, _ in unread])
+        total = self.add([note for row in self._grouped(unread) for note in self._notes(*row)])
+        self._note([(user, notice.session, notice.seq) for notice, user, _ in unread])
+        return total
+
+    def _was_told(self, notice: Notice, user: str) -> bool:
+        return not notice.kind and self.was_pushed(user, notice.session, notice.seq)
+
+    def was_pushed(self, user: str, session: str, seq: int) -> bool:
+        """Whether this message was pushed to him lately, or a newer one of the session."""
+        key = user, session
+        return max(self._lately.get(key, 0), self._before.get(key, 0)) >= seq
+
+    def _note(self, pushed: Iterable[tuple[str, str, int]]) -> None:
+        if now() >= self._turn_at or len(self._lately) > LATELY_MAX:
+            self._lately, self._before = {}, self._lately
+            self._turn_at = now() + LATELY_SECONDS
+        for user, session, seq in pushed:
+            self._lately[user, session] = seq
+
+    @staticmethod
+    def _grouped(
+        rows: Iterable[tuple[Notice, str, list[Registration]]],
+    ) -> Iterable[tuple[Notice, list[tuple[str, Registration]]]]:
+        by_notice: dict[int, tuple[Notice, list[tuple[str, Registration]]]] = {}
+        for notice, user, registrations in rows:
+            devices = by_notice.setdefault(id(notice), (notice, []))[1]
+            devices += [(user, registration) for registration in registrations]
+        return by_notice.values()
+
+    def _notes(
+        self, notice: Notice, devices: Iterable[tuple[str, Registration]]
+    ) -> Iterable[tuple[tuple[str, str], Note]]:
+        """(outlet, note) of a notice: one for devices that may make a sound, one for those that may not."""
+        clock = time.time()
+        by_outlet: dict[tuple[tuple[str, str], bool], list[Target]] = {}
+        for user, device in devices:
+            quiet = device.is_quiet(clock)
+            if quiet and self._settings.quiet_hours == push_settings.OFF:
+                self._count("drops.push.quiet", 1)
+                continue
+            alert = not quiet and not notice.kind
+            target = Target(user, device.field, device.token)
+            by_outlet.setdefault(((device.app, device.vendor), alert), []).append(target)
+        if not by_outlet:
+            return
+        text = self._text(notice)
+        kind = notice.kind or (f"{notice.messages}" if notice.messages != 1 else "")
+        for (outlet, alert), targets in by_outlet.items():
+            yield outlet, Note(
+                notice.session, notice.seq, kind, text.title, text.body, text.url, "", -1, notice.expires, alert,
+                tuple(targets),
+            )  # fmt: skip
+
+    def add(self, notes: Iterable[tuple[tuple[str, str], Note]]) -> int:
+        """Queue notes, each for (app, vendor). How many pushes they are."""
+        clock = int(time.time() * 1000)
+        by_outlet: dict[tuple[str, str], list[Note]] = {}
+        for outlet, note in notes:
+            if outlet in self._senders:
+                by_outlet.setdefault(outlet, []).append(note)
+            else:
+                self._count("drops.push.no_outlet", len(note.targets))
+        total = 0
+        for outlet, found in by_outlet.items():
+            sender = self._senders[outlet]
+            packed = push_entries.pack(found, clock)
+            sender.queue.add([(entry.name, push_entries.encode(entry)) for entry in packed])
+            sender.wake()
+            total += sum(len(note.targets) for note in found)
+        self._count("push.queued", total)
+        return total
+
+    # ---- texts
+
+    def _text(self, notice: Notice) -> Text:
+        message = notice.message
+        group = (self._names.get(notice.group) or notice.group) if notice.group else ""
+        names = Names(self._names.get(message.sender) or message.sender, group)
+        if notice.kind == "withdrawn":
+            return self._wording.withdrawn(names)
+        if notice.group and self._is_digest(notice):
+            return self._wording.unnamed(names)
+        if notice.messages != 1:
+            return self._wording.several(message, names, notice.messages)
+        return self._wording.message(message, names, notice.content)
+
+    def _is_digest(self, notice: Notice) -> bool:
+        return self._settings.large_group_policy == push_settings.DIGEST and notice.group in self._digests
+
+    def _name(self, notices: Sequence[Notice]) -> None:
+        """Learn the names that stand in texts."""
+        if now() >= self._forget_at or len(self._names) > NAMES_MAX:
+            self._names.clear()
+            self._forget_at = now() + NAMES_SECONDS
+        users = {n.message.sender for n in notices} - self._names.keys()
+        if users:
+            asked = sorted(users)
+            for user, profile in zip(asked, self._store.profiles.get(asked), strict=True):
+                self._names[user] = profile.name
+        for group in {n.group for n in notices if n.group} - self._names.keys():
+            self._names[group] = self._store.groups.name(group)
+
+
+def notice_of(session: str, entry: Entry, message: MsgReq, *, count: int, user: str, expires: float) -> Notice:
+    """A notice to one user of what he has not read in a session."""
+    group = session if entry.type == MSG_GROUP_CHAT else ""
+    return Notice(session, entry.seq, group, message, message.content, count, expires, (), only=user)

@@ -1,0 +1,54 @@
+"""What users have not read: in all their sessions together, as a badge shows it, and single messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from store import entries
+from store.entries import Entry
+from store.keys import GROUP_PREFIX, Keys
+from store.redis import Redis
+from store.scripts import UNREAD
+
+SESSIONS = 1000
+"""Of his own sessions the latest so many are counted; of his groups all."""
+
+
+class Unread:
+    """Unread totals. Methods block their greenlet and raise `StoreError`."""
+
+    def __init__(self, reads: Redis, keys: Keys) -> None:
+        self._reads = reads
+        self._keys = keys
+
+    def totals(self, users: Sequence[str]) -> list[int]:
+        """The number of unread messages of each of the users."""
+        lists = self._reads.ask_all(
+            [
+                command
+                for user in users
+                for command in (
+                    ("ZREVRANGE", self._keys.recent(user), 0, SESSIONS - 1),
+                    ("ZRANGE", self._keys.my_groups(user), 0, -1),
+                )
+            ]
+        )
+        calls = []
+        tag_of = self._keys.session_tag
+        for user, own, groups in zip(users, lists[::2], lists[1::2], strict=True):
+            sessions = [s for s in map(bytes.decode, own) if s[:3] != GROUP_PREFIX]
+            sessions += map(bytes.decode, groups)
+            args = [user, *(part for session in sessions for part in (tag_of(session), session))]
+            first = args[1] if sessions else self._keys.user_tag(user)
+            calls.append((UNREAD, (f"{first}:log",), args))
+        return list(map(int, self._reads.run_all(calls)))
+
+    def positions(self, asked: Sequence[tuple[str, str]]) -> list[int]:
+        """Up to which seqId each (session, user) is read, 0 for nothing."""
+        replies = self._reads.ask_all([("HGET", self._keys.meta(session), f"r:{user}") for session, user in asked])
+        return [int(reply.partition(b":")[0]) if reply else 0 for reply in replies]
+
+    def entries(self, asked: Sequence[tuple[str, int]]) -> list[Entry | None]:
+        """The message (session, seqId) as it is now; None when it is deleted or lies in the archive only."""
+        commands = [("ZRANGEBYSCORE", self._keys.history(session), seq, seq) for session, seq in asked]
+        return [entries.parse(reply[0]) if reply else None for reply in self._reads.ask_all(commands)]
