@@ -52,8 +52,7 @@ class PushNode(PackNode, Push):
 
     def start(self) -> None:
         settings: PushSettings = self.section("push")
-        self._store = self.process.shared(hot.hot_store)
-        self._store.open()
+        self._store = hot.opened(self.process)
         self._packages = settings.packages()
         self._settings = settings
         self._senders: dict[tuple[str, str], Sender] = {}
@@ -66,7 +65,7 @@ class PushNode(PackNode, Push):
             self._gauges(f"push.{app}.{vendor}", sender)
         self._recipients = Recipients(self._store, self.process.fanout, settings, self._senders, self._count)
         consumer = self._store.consumer(log.PUSH, self.process.name)
-        trims = not self.process.topology.instances("olap")
+        trims = not self.process.topology.instances(hot.ARCHIVE_NODE)
         self._feed = Feed(consumer, self._recipients, settings, self.stats, self.log, trims)
         self._missed = Missed(self._store, self.process.fanout, self._recipients, settings, self.log)
         self.stats.gauge("push.resting", lambda: self._feed.held)

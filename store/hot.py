@@ -145,7 +145,10 @@ class HotStore:
     def by_user(self, items: Sequence[T], user_of: Callable[[T], str]) -> Iterable[Sequence[T]]:
         """As `by_session`, for what lies with users."""
         return self.writes.parts(items, lambda item: self.keys.user_tag(user_of(item)))
-from store.registrations import Registrations
+
+    def outgoing(self, outlet: str, consumer: str, records: int) -> Outgoing:
+        """The queue of pushes of an outlet (`store/pushes.py`); the `consumer` is the same after a restart."""
+        return Outgoing(self.reads, outlet, consumer, records=records)
 
     def close(self) -> None:
         self.pressure.stop()

@@ -17,8 +17,8 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from mesh.loop import now
+from store.client import Client
 from store.errors import StoreRefused
-from store.redis import Redis
 from store.scripts import PUSH_DUE, PUSH_ENQUEUE, PUSH_SETTLE
 
 GROUP = "push"
@@ -40,7 +40,7 @@ class Waiting(NamedTuple):
 class Outgoing:
     """The queue of one outlet. Methods block their greenlet and raise `StoreError`."""
 
-    def __init__(self, redis: Redis, outlet: str, consumer: str, *, records: int) -> None:
+    def __init__(self, redis: Client, outlet: str, consumer: str, *, records: int) -> None:
         """`consumer`: a name that is the same after a restart. `records`: how many are kept, about."""
         tag = f"{{p:{outlet}}}"
         self._redis = redis
@@ -73,8 +73,9 @@ class Outgoing:
 
         After the connection was lost, entries come again that are being worked on.
         """
-        if self._reconnects != self._redis.reconnects:
-            self._reconnects, self._left = self._redis.reconnects, "0"
+        reconnects = sum(server.reconnects for server in self._redis.servers())
+        if self._reconnects != reconnects:
+            self._reconnects, self._left = reconnects, "0"
         if self._left is not None:
             found = self._read(self._left, count)
             self._left = found[-1][0].decode() if found else None

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import msgspec
 
 from store import keys as names
+from store.client import Client
 from store.keys import Keys
-from store.redis import Redis
 from store.scripts import PUSH_FORGET, PUSH_TARGETS
 
 MAX_REGISTRATIONS = 32
@@ -62,7 +62,7 @@ class Registration(NamedTuple):
 class Registrations:
     """In the hot store. Methods block their greenlet and raise `StoreError`."""
 
-    def __init__(self, writes: Redis, reads: Redis, keys: Keys) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys) -> None:
         self._writes = writes
         self._reads = reads
         self._keys = keys

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from store import entries
+from store.client import Call, Client
 from store.entries import Entry
 from store.keys import GROUP_PREFIX, Keys
-from store.redis import Redis
 from store.scripts import UNREAD
 
 SESSIONS = 1000
@@ -17,7 +17,7 @@ SESSIONS = 1000
 class Unread:
     """Unread totals. Methods block their greenlet and raise `StoreError`."""
 
-    def __init__(self, reads: Redis, keys: Keys) -> None:
+    def __init__(self, reads: Client, keys: Keys) -> None:
         self._reads = reads
         self._keys = keys
 
@@ -33,15 +33,20 @@ class Unread:
                 )
             ]
         )
-        calls = []
+        calls: list[Call] = []
+        owners: list[int] = []
         tag_of = self._keys.session_tag
-        for user, own, groups in zip(users, lists[::2], lists[1::2], strict=True):
+        for number, (own, groups) in enumerate(zip(lists[::2], lists[1::2], strict=True)):
             sessions = [s for s in map(bytes.decode, own) if s[:3] != GROUP_PREFIX]
             sessions += map(bytes.decode, groups)
-            args = [user, *(part for session in sessions for part in (tag_of(session), session))]
-            first = args[1] if sessions else self._keys.user_tag(user)
-            calls.append((UNREAD, (f"{first}:log",), args))
-        return list(map(int, self._reads.run_all(calls)))
+            for part in self._reads.parts(sessions, tag_of):
+                args = [users[number], *(field for session in part for field in (tag_of(session), session))]
+                calls.append((UNREAD, (f"{args[1]}:log",), args))
+                owners.append(number)
+        totals = [0] * len(users)
+        for number, total in zip(owners, self._reads.run_all(calls), strict=True):
+            totals[number] += total
+        return totals
 
     def positions(self, asked: Sequence[tuple[str, str]]) -> list[int]:
         """Up to which seqId each (session, user) is read, 0 for nothing."""
