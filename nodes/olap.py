@@ -18,6 +18,7 @@ from mesh.node import Node
 from nodes import cold, hot
 from nodes import contracts as c
 from nodes.draining import Drain
+from nodes.retention import OlapSettings, Retention
 from packs.codes import Code
 from store.archive import messages, migrations, poison
 from store.errors import StoreError, StoreRefused, StoreUnavailable
@@ -32,6 +33,7 @@ ALARMS = (0.75, 0.5, 0.25)
 class OlapNode(Node, c.Archive):
     """Cold storage."""
 
+    Settings = OlapSettings
     sections = hot.SECTIONS
     workers = 16
 
@@ -42,6 +44,7 @@ class OlapNode(Node, c.Archive):
         consumer = self._store.consumer(ARCHIVE, self.process.name)
         consumer.open()
         self._drain = Drain(consumer, self._archive, self.stats, self.log, self._after)
+        self._retention = Retention(self.settings, self._archive, self._store.window, self.stats, self.log)
         self._drain.poisoned = self._archive.read(poison.count)
         self.stats.gauge("log.rows", lambda: self._drain.state.length)
         self.stats.gauge("lag_seconds", lambda: self._drain.progress.lag)
@@ -56,10 +59,10 @@ class OlapNode(Node, c.Archive):
 
     def serve(self) -> None:
         self.spawn(self._drain.run)
-        self._sweeper = self.spawn(self._sweep)
+        self._background = [self.spawn(self._sweep), self.spawn(self._retention.run)]
 
     def drain(self) -> None:
-        self._sweeper.kill()
+        gevent.killall(self._background)
         self._drain.stop()
 
     def describe(self) -> dict[str, Any]:

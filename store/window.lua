@@ -1,13 +1,14 @@
 -- Take out of the history what lies in the archive and is more than Redis shall keep.
 -- KEYS[1]  a key of the shard (any)
 -- ARGV     tag, messages to keep, seconds to keep them, messages to keep in any case, seconds that changed ones stay,
---          group of the archive's consumers, then sessions of the shard
+--          group of the archive's consumers, seconds after which messages are deleted everywhere (0: never), then
+--          sessions of the shard
 -- Returns  messages taken out
 -- What the archive has is what was stored before the oldest row of the log that its group has not done. A message that was
 -- changed after it was taken out (control.lua) lies here again until the archive knows it.
 local call, format, match = redis.call, string.format, string.match
 local AT_ONCE = 500 -- messages of a session: Redis answers others between two scripts
-local tag, keep, least = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4])
+local tag, keep, least, forget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[7])
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local log = tag .. ':log'
@@ -53,11 +54,13 @@ end
 local function trim(session)
   local history, meta = tag .. ':h:' .. session, tag .. ':m:' .. session
   local count = call('ZCARD', history)
-  if count <= least and call('HEXISTS', meta, 'a') == 0 then return 0 end
+  local expired = 0
+  if forget > 0 then expired = call('ZCOUNT', history, '-inf', format('%.0f', (now - forget * 1000) * 1000)) end
+  if count <= least and expired == 0 and call('HEXISTS', meta, 'a') == 0 then return 0 end
   local before = tonumber(call('HGET', meta, 'a') or 0)
   local oldest = format('%.0f', (now - tonumber(ARGV[3]) * 1000) * 1000)
   local old = math.min(call('ZCOUNT', history, '-inf', oldest), count - least)
-  local over = math.max(count - keep, old)
+  local over = math.max(count - keep, old, expired)
   local taken = 0
   if over > 0 then
     local edge = call('ZRANGE', history, over - 1, over - 1, 'WITHSCORES')[2]
@@ -75,5 +78,5 @@ local function trim(session)
 end
 
 local taken = 0
-for i = 7, #ARGV do taken = taken + trim(ARGV[i]) end
+for i = 8, #ARGV do taken = taken + trim(ARGV[i]) end
 return taken

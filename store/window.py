@@ -27,17 +27,23 @@ class Window:
         self._redis = redis
         self._keys = keys
         self._limits = (messages, seconds, LEAST, changed_seconds, ARCHIVE)
+        self._forget: dict[str, int] = {}
         self._server = 0  # of a Cluster: which one is swept
         self._cursor = b"0"  # and how far
 
+    def forget(self, seconds: dict[str, int]) -> None:
+        """From now on, messages of sessions whose ids begin so are kept for so many seconds only."""
+        self._forget = seconds
+
     def trim(self, sessions: Iterable[str]) -> int:
         """Take out what is too much of these sessions; returns how many messages."""
-        by_shard: dict[str, list[str]] = {}
+        alike: dict[tuple[str, int], list[str]] = {}
         for session in sessions:
-            by_shard.setdefault(self._keys.session_tag(session), []).append(session)
+            forget = next((seconds for prefix, seconds in self._forget.items() if session.startswith(prefix)), 0)
+            alike.setdefault((self._keys.session_tag(session), forget), []).append(session)
         calls: list[Call] = [
-            (WINDOW, (f"{tag}:log",), (tag, *self._limits, *found[i : i + CHUNK]))
-            for tag, found in by_shard.items() for i in range(0, len(found), CHUNK)
+            (WINDOW, (f"{tag}:log",), (tag, *self._limits, forget, *found[i : i + CHUNK]))
+            for (tag, forget), found in alike.items() for i in range(0, len(found), CHUNK)
         ]  # fmt: skip
         return sum(self._redis.run_all(calls)) if calls else 0
 

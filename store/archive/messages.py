@@ -84,6 +84,13 @@ def put(db: peewee.Database, rows: Sequence[Row]) -> None:
         db.cursor().executemany(_upsert(kind_of(db)), sorted(newest.values(), key=_place))
 
 
+def remove(db: peewee.Database, places: Sequence[tuple[str, int]]) -> None:
+    """Delete the rows of (session, seqId) in one transaction: nothing of them is left."""
+    with db.atomic():
+        where = f"session = {db.param} AND seq = {db.param}"
+        db.cursor().executemany(f"DELETE FROM messages WHERE {where}", sorted(places))
+
+
 def _upsert(kind: str) -> str:
     columns = ", ".join(_COLUMNS)
     if kind == MYSQL:
