@@ -111,6 +111,8 @@ class Missed:
 
     def _notice(self, user: str, overview: Overview, since: int) -> Notice | None:
         entry = overview.newest
+        if isinstance(entry, int):
+            return None  # it lies in the archive: those that came since are deleted
         expires = entry.seq / 1e6 + self._settings.ttl
         if not overview.unread or entry.seq <= since or expires <= time.time() or not entry.flags & COUNTER:
             return None
