@@ -9,6 +9,7 @@ import ssl
 import sys
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 from cli import commands
@@ -241,6 +242,13 @@ class Chat:
             self.feed.page(reversed(self.client.history(self.peer, count=count)))
         except ClientError as error:
             self.fail(f"no history: {reason(error)}")
+
+    def show_found(self, text: str, count: int) -> None:
+        """The newest messages that have these words, in all conversations."""
+        found = list(islice(self.client.search(text), count))
+        self.feed.found(reversed(found))
+        if not found:
+            self.feed.note("nothing found")
 
     def show_sessions(self, only_unread: bool = False) -> None:
         """The recent conversations."""

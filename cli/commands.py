@@ -134,6 +134,13 @@ def _history(chat: Chat, rest: str) -> None:
     chat.show_history(min(max(int(rest or SHOWN), 1), HISTORY_MAX))
 
 
+@command("search TEXT", "messages anywhere that have these words, the newest last")
+def _search(chat: Chat, rest: str) -> None:
+    if not rest:
+        raise Wrong
+    chat.show_found(rest, SHOWN)
+
+
 @command("read", "everything here is read")
 def _read(chat: Chat, rest: str) -> None:
     chat.client.mark_read(_peer(chat))

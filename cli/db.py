@@ -13,7 +13,7 @@ import peewee
 from mesh.cli import Subparsers, add_command, add_topology_options, load_topology
 from mesh.errors import MeshError
 from mesh.topology import Topology
-from store.archive import migrations, poison
+from store.archive import migrations, poison, unindexed
 from store.archive.database import Archive
 from store.errors import StoreError
 
@@ -29,10 +29,12 @@ def register(subparsers: Subparsers) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     migrate = actions.add_parser("migrate", help="make the migrations that are missing (an olap node does it, too)")
     migrate.set_defaults(run=_migrate)
+    reindex = actions.add_parser("reindex", help="make the search index again, while it is in use, from the newest on")
+    reindex.set_defaults(run=_reindex)
     status = actions.add_parser("status", help="which migrations were made, and which rows of the log were set aside")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=_status)
-    for action in (migrate, status):
+    for action in (migrate, reindex, status):
         add_topology_options(action)
 
 
@@ -53,6 +55,12 @@ def _migrate(options: argparse.Namespace) -> int:
         print(f"migrated: {migration.number} {migration.name}")
     if not made:
         print("nothing to migrate")
+    return 0
+
+
+def _reindex(options: argparse.Namespace) -> int:
+    ask(load_topology(options), unindexed.restart)
+    print("the olap node indexes all messages again; imesh status tells how far it is")
     return 0
 
 

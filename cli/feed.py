@@ -197,6 +197,19 @@ class Feed:
                 self._names.meet([message.sender])
                 self.line(message)
 
+    def found(self, messages: Iterable[Message]) -> None:
+        """Show messages that were searched for, oldest first. They are no part of the conversation as it is shown."""
+        with self._lock:
+            for message in messages:
+                self._names.meet([message.sender])
+                if self._json:
+                    self.tell(
+                        "found", session=message.session_id, seq=message.seq_id, timestamp=message.timestamp,
+                        sender=message.sender, content=message.content,
+                    )  # fmt: skip
+                else:
+                    self._screen.show(self.text.message(message, self.here))
+
     def hot(self, sessions: list[HotSession], only_unread: bool = False) -> None:
         """Show conversations."""
         with self._lock:

@@ -225,6 +225,12 @@ class Client:
         """All messages of a session, newest first, fetched as they are taken."""
         return self.sessions.scroll(where, before)
 
+    def search(
+        self, text: str, where: str = "", *, sender: str = "", since: int = 0, until: int = 0
+    ) -> Iterator[Message]:  # fmt: skip
+        """Messages that have all words of `text`, newest first, fetched as they are taken (`Sessions.search`)."""
+        return self.sessions.search(text, where, sender=sender, since=since, until=until)
+
     def hot_sessions(self) -> list[HotSession]:
         """All recent sessions with their unread counts, ascending by activity."""
         return self.sessions.hot()

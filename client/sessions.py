@@ -10,6 +10,7 @@ from client.events import Message
 from client.requests import Request
 from client.sync import PAGE, message_of
 from packs import structs as s
+from packs import structs_social as x
 from packs import table as t
 from packs.codes import Code
 from packs.ids import business_members, canonical_session, is_group_id, is_user_id, single_members, single_session
@@ -93,6 +94,22 @@ class Sessions:
             if not page[-1].prev_seq_id:
                 return
             before = page[-1].seq_id - 1
+
+    def search(
+        self, text: str, where: str = "", *, sender: str = "", since: int = 0, until: int = 0
+    ) -> Iterator[Message]:  # fmt: skip
+        """Messages that one may see and that have all words of `text`, newest first, page by page as they are taken.
+        In all sessions, or in `where`; of anybody, or of `sender`; from `since` on and before `until` (ms, 0: always).
+        A message is found about a second after it was sent. Raises `Refused`: 2 when `text` has no word."""
+        session = session_of(self._user, where) if where else ""
+        asked = x.SearchReq(text=text, session_id=session, sender_id=sender, since=since, until=until)
+        while True:
+            response: x.SearchResp = self._request(t.SEARCH, asked)
+            for pack in response.msgs:
+                yield message_of(pack, "history")
+            if not response.cursor:
+                return
+            asked.cursor = response.cursor
 
     def mark_read(self, where: str, seq_id: int | None = None) -> None:
         """Everything up to and including `seq_id` (None: the newest) is read. Never moves back."""

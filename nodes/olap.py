@@ -8,18 +8,27 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from zlib import crc32
 
 import gevent
 
 from mesh.errors import AppError, ConfigError, Timeout
-from mesh.node import Node
 from nodes import cold, hot
 from nodes import contracts as c
+from nodes.contracts_search import Search, SearchPage, SearchQuery
 from nodes.draining import Drain
+from nodes.indexing import Indexer
+from nodes.packs import Item, PackNode, handles
+from nodes.reading import pack_of
 from nodes.retention import OlapSettings, Retention
+from nodes.searching import Searcher
 from packs.codes import Code
+from packs.ids import is_user_id
+from packs.structs_social import SearchResp
+from packs.table import SEARCH
+from store import entries
 from store.archive import messages, migrations, poison
 from store.errors import StoreError, StoreRefused, StoreUnavailable
 from store.log import ARCHIVE
@@ -30,7 +39,7 @@ ALARMS = (0.75, 0.5, 0.25)
 """Parts of `[store] log_rows` from which on `status` shows an alarm."""
 
 
-class OlapNode(Node, c.Archive):
+class OlapNode(PackNode, c.Archive, Search):
     """Cold storage."""
 
     Settings = OlapSettings
@@ -46,6 +55,9 @@ class OlapNode(Node, c.Archive):
         self._drain = Drain(consumer, self._archive, self.stats, self.log, self._after)
         self._retention = Retention(self.settings, self._archive, self._store.window, self.stats, self.log)
         self._drain.poisoned = self._archive.read(poison.count)
+        self._indexer = Indexer(self._archive, self.stats, self.log, lambda: self._drain.progress.lag)
+        self._searcher = Searcher(self._store, partial(self._ask, self._archive.read))
+        self.stats.gauge("unindexed", lambda: self._indexer.waiting)
         self.stats.gauge("log.rows", lambda: self._drain.state.length)
         self.stats.gauge("lag_seconds", lambda: self._drain.progress.lag)
         self.stats.gauge("poisoned", lambda: self._drain.poisoned)
@@ -60,10 +72,12 @@ class OlapNode(Node, c.Archive):
     def serve(self) -> None:
         self.spawn(self._drain.run)
         self._background = [self.spawn(self._sweep), self.spawn(self._retention.run)]
+        self.spawn(self._indexer.run)
 
     def drain(self) -> None:
         gevent.killall(self._background)
         self._drain.stop()
+        self._indexer.stop()
 
     def describe(self) -> dict[str, Any]:
         state, progress = self._drain.state, self._drain.progress
@@ -75,6 +89,8 @@ class OlapNode(Node, c.Archive):
             found["trouble"] = self._drain.trouble
         if self._drain.poisoned:
             found["poisoned"] = f"{self._drain.poisoned} rows set aside: imesh db status"
+        if self._indexer.progress:
+            found["search"] = self._indexer.progress
         for part in ALARMS:
             if state.length >= part * self._store.settings.log_rows:
                 found["alarm"] = f"the log is full to {part:.0%}: messages are refused when it is full"
@@ -83,6 +99,7 @@ class OlapNode(Node, c.Archive):
 
     def _after(self, rows: Sequence[messages.Row]) -> None:
         """What follows rows that are in the archive now: those of the batch before are acknowledged."""
+        self._indexer.kick()
         self._store.window.trim({row[0] for row in rows})
 
     def _sweep(self) -> None:
@@ -91,6 +108,16 @@ class OlapNode(Node, c.Archive):
             gevent.sleep(SWEEP_SECONDS)
             with suppress(StoreError):
                 self.stats.counts["trimmed"] += self._store.window.sweep()
+
+    # ---- 75
+
+    @handles(SEARCH)
+    def _search(self, item: Item) -> SearchResp:
+        m = item.message
+        asked = SearchQuery(m.text, m.session_id, m.sender_id, m.since, m.until, m.cursor, m.count)
+        page = self._searcher.find(item.origin.user, asked)
+        self.stats.counts["searches"] += 1
+        return SearchResp(msgs=[pack_of(entry) for _, entry in page.messages], cursor=page.cursor)
 
     # ---- for others
 
@@ -120,6 +147,15 @@ class OlapNode(Node, c.Archive):
             return c.Repeat(0, 0, False, False)
         same = found.deleted or crc32(found.payload, found.flags).to_bytes(4, "big") == crc
         return c.Repeat(found.seq, found.prev, found.changed, same)
+
+    def search(self, user: str, query: SearchQuery) -> SearchPage:
+        if not is_user_id(user):
+            raise AppError(Code.PARAM, "user is malformed")
+        try:
+            page = self._searcher.find(user, query)
+        except StoreError as error:
+            raise Timeout(str(error)) from None
+        return SearchPage(tuple((session, entries.build(entry)) for session, entry in page.messages), page.cursor)
 
     def _ask(self, run: Any, function: Any, *args: Any) -> Any:
         """What the archive says. Raises `Timeout` when it cannot say it now."""

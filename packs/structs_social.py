@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from packs.pack import Int32, Int64
+from packs.pack import Int32, Int64, Pack
 from packs.structs import ABSENT, SUCCESS, CommonErrorCode, Ids, Payload, Request
 
 
@@ -185,3 +185,30 @@ class PushRegistrationsResp(Payload, kw_only=True):
 
     error_code: CommonErrorCode = SUCCESS
     registrations: list[PushRegistration] = []
+
+
+# Search: 75
+
+
+class SearchReq(Request, kw_only=True):
+    """75: messages that one may see and that have all words of `text`, newest first. Empty fields do not filter."""
+
+    required = ("text",)
+    text: str = ""
+    session_id: str = ""
+    sender_id: str = ""
+    since: Int64 = 0
+    """ms, inclusive."""
+    until: Int64 = 0
+    """ms, exclusive."""
+    cursor: str = ""
+    count: Int32 = 30
+
+
+class SearchResp(Payload, kw_only=True):
+    """Answer to 75, newest first. `cursor` (opaque) is empty when there are no more; a page may be short, or empty,
+    though there are."""
+
+    error_code: CommonErrorCode = SUCCESS
+    msgs: list[Pack] = []
+    cursor: str = ""

@@ -69,6 +69,7 @@ DEVICES_GET: Final = 70
 PUSH_REGISTER: Final = 71
 PUSH_UNREGISTER: Final = 72
 PUSH_REGISTRATIONS_GET: Final = 73
+SEARCH: Final = 75
 
 
 class PackType(NamedTuple):
@@ -79,7 +80,7 @@ class PackType(NamedTuple):
     request: type[s.Payload] | None
     response: type[s.Payload] | None
     push: type[s.Payload] | None
-    owner: Literal["broker", "chat", "group", "history", "msgop", "push", "user"] | None
+    owner: Literal["broker", "chat", "group", "history", "msgop", "olap", "push", "user"] | None
     key: Literal["session", "group", "user"] = "user"
 
 
@@ -163,6 +164,7 @@ _ROWS = (
     PackType(PUSH_REGISTER, "PUSH_REGISTER", x.PushRegisterReq, s.CommonErrorCode, None, "push"),
     PackType(PUSH_UNREGISTER, "PUSH_UNREGISTER", x.PushUnregisterReq, s.CommonErrorCode, None, "push"),
     PackType(PUSH_REGISTRATIONS_GET, "PUSH_REGISTRATIONS_GET", s.Empty, x.PushRegistrationsResp, None, "push"),
+    PackType(SEARCH, "SEARCH", x.SearchReq, x.SearchResp, None, "olap"),
 )
 
 TABLE: Final[dict[int, PackType]] = {row.number: row for row in _ROWS}

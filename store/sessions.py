@@ -212,3 +212,14 @@ class Sessions:
             )  # fmt: skip
 
         self._reads.gather(read, OVERVIEW, (user,), rows, answers=3, chunk=len(rows), also=also)
+
+    def held(self, places: Sequence[tuple[str, int]]) -> list[Entry | None]:
+        """The message of each (session, seqId) as Redis has it, tombstones included; None where it has it no more. In a
+        greenlet. Raises `StoreError`."""
+        commands = [
+            ("ZRANGEBYSCORE", key(session), seq, seq)
+            for session, seq in places for key in (self._keys.history, self._keys.tombstones)
+        ]  # fmt: skip
+        replies = iter(self._reads.ask_all(commands))
+        pairs = zip(replies, replies, strict=True)
+        return [entries.parse((gone or there)[0]) if gone or there else None for there, gone in pairs]

@@ -5,6 +5,8 @@
     models.py       what the tables hold
     migrations.py   how they came to be, numbered
     messages.py     messages: written in batches below the ORM, read in pages
+    search.py       the index of words, and what is found by it
+    unindexed.py    messages that this index lacks
     poison.py       rows of the log that cannot be written
 
 Only what runs in a thread touches a connection; `Archive.run` takes a function there and blocks its greenlet.

@@ -14,6 +14,7 @@ import msgspec
 import peewee
 
 from store import entries
+from store.archive import unindexed
 from store.archive.database import MYSQL, kind_of
 from store.archive.models import Message
 from store.entries import DELETED, Entry
@@ -27,7 +28,7 @@ PAGE_BYTES = 1_000_000
 CHANGING = ("payload", "state", "revision", "changed", "content", "operator")
 """What differs between the revisions of a message."""
 _COLUMNS = tuple(Message._meta.sorted_field_names)
-_ENTRY_COLUMNS = "seq, prev, n, type, flags, pack_id, payload, state, revision, changed, content"
+ENTRY_COLUMNS = "seq, prev, n, type, flags, pack_id, payload, state, revision, changed, content"
 _REVISION = _COLUMNS.index("revision")
 _place = itemgetter(0, 1)
 
@@ -74,7 +75,8 @@ def row_of(session: str, entry: bytes, operator: str) -> Row:
 
 
 def put(db: peewee.Database, rows: Sequence[Row]) -> None:
-    """Write rows in one transaction, sorted, so that two writers do not lock each other out."""
+    """Write rows in one transaction, sorted, so that two writers do not lock each other out. They are noted for the
+    search index in the same transaction."""
     newest: dict[Any, Row] = {}
     for row in rows:
         place = _place(row)
@@ -82,6 +84,7 @@ def put(db: peewee.Database, rows: Sequence[Row]) -> None:
             newest[place] = row
     with db.atomic():
         db.cursor().executemany(_upsert(kind_of(db)), sorted(newest.values(), key=_place))
+        unindexed.note(db, list(newest))
 
 
 def remove(db: peewee.Database, places: Sequence[tuple[str, int]]) -> None:
@@ -89,6 +92,7 @@ def remove(db: peewee.Database, places: Sequence[tuple[str, int]]) -> None:
     with db.atomic():
         where = f"session = {db.param} AND seq = {db.param}"
         db.cursor().executemany(f"DELETE FROM messages WHERE {where}", sorted(places))
+        unindexed.note(db, places)
 
 
 def _upsert(kind: str) -> str:
@@ -154,5 +158,5 @@ def find(db: peewee.Database, session: str, sender: str, pack_id: str, today: in
 
 
 def _entries(db: peewee.Database, rest: str, args: Iterable[Any]) -> list[bytes]:
-    rows = db.execute_sql(f"SELECT {_ENTRY_COLUMNS} FROM messages {rest}", args).fetchall()
+    rows = db.execute_sql(f"SELECT {ENTRY_COLUMNS} FROM messages {rest}", args).fetchall()
     return [entries.build(Entry(*row)) for row in rows]

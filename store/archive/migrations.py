@@ -31,6 +31,9 @@ class Migration(NamedTuple):
 WORDS = {
     SQLITE: {
         "session": "TEXT", "id": "TEXT", "blob": "BLOB", "text": "TEXT", "table": "", "keys": "",
+        "serial": "INTEGER NOT NULL PRIMARY KEY",
+        "search": "VIRTUAL TABLE IF NOT EXISTS search USING "
+        "fts5(terms, sessions UNINDEXED, detail=none, columnsize=0, tokenize='ascii')",
     },
     MYSQL: {
         "session": "VARCHAR(140) CHARACTER SET ascii COLLATE ascii_bin",
@@ -38,6 +41,10 @@ WORDS = {
         "blob": "MEDIUMBLOB", "text": "MEDIUMTEXT",
         "table": "ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
         "keys": ", KEY messages_known_by (known_by)",
+        "serial": "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY",
+        "search": "TABLE IF NOT EXISTS search (FTS_DOC_ID BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, "
+        "seq BIGINT NOT NULL, sessions TEXT NOT NULL, terms MEDIUMTEXT NOT NULL, UNIQUE KEY search_seq (seq), "
+        "FULLTEXT KEY search_terms (terms)) ENGINE=InnoDB DEFAULT CHARACTER SET ascii COLLATE ascii_bin",
     },
 }  # fmt: skip
 """What differs, by kind of database. Tables of SQLite lie in the order of writing and not of their keys, which halves
@@ -57,6 +64,14 @@ MIGRATIONS = (
         "error {text} NOT NULL, fields {blob} NOT NULL, PRIMARY KEY (tag, entry)) {table}",
     ), (
         "CREATE INDEX IF NOT EXISTS messages_known_by ON messages (known_by)",
+    )),
+    Migration(3, "search", (
+        "CREATE {search}",
+        "CREATE TABLE IF NOT EXISTS unindexed (id {serial}, places {blob} NOT NULL) {table}",
+        "CREATE TABLE IF NOT EXISTS fill (id INTEGER NOT NULL PRIMARY KEY, session {session} NOT NULL, "
+        "seq BIGINT NOT NULL, done BIGINT NOT NULL, total BIGINT NOT NULL) {table}",
+        "INSERT INTO fill SELECT 1, '', 0, 0, total FROM (SELECT COUNT(*) AS total FROM messages) AS counted "
+        "WHERE total > 0 AND NOT EXISTS (SELECT 1 FROM fill)",
     )),
 )  # fmt: skip
 

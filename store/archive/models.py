@@ -88,6 +88,32 @@ class Dataset(Model):
         table_name = "dataset"
 
 
-MODELS = (Message, Poison, Migration, Dataset)
-DERIVED = (Migration, Dataset)
+class Unindexed(Model):
+    """Messages that were written and that the search index does not know yet: one row per batch."""
+
+    id = peewee.AutoField()
+    places = peewee.BlobField()
+    """msgpack: their sessions and seqIds."""
+
+    class Meta:
+        table_name = "unindexed"
+
+
+class Fill(Model):
+    """How far the search index is filled with messages that were there before it: one row, none when all are in."""
+
+    id = peewee.IntegerField(primary_key=True)
+    session = AsciiField(max_length=SESSION_LENGTH)
+    seq = peewee.BigIntegerField()
+    """The last one that is in, in the order of (session, seq)."""
+    done = peewee.BigIntegerField()
+    total = peewee.BigIntegerField()
+    """How many there are, those that came later left out."""
+
+    class Meta:
+        table_name = "fill"
+
+
+MODELS = (Message, Poison, Migration, Dataset, Unindexed, Fill)
+DERIVED = (Migration, Dataset, Unindexed, Fill)
 """Tables that no export has: they tell of the database, or are made again from the others."""

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from store.archive import migrations
+from store.archive.database import Archive
+from store.archive.url import parse_archive
 from store.client import wait_until_ready
 from store.redis import Redis
 from store.scripts import ALL
@@ -113,3 +116,12 @@ def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/archive.db"
     made: str = request.getfixturevalue("mariadb").make(f"t{next(_databases)}")
     return made
+
+
+@pytest.fixture
+def archive(archive_url: str) -> Iterator[Archive]:
+    """An empty archive with all its tables, on each kind of database."""
+    made = Archive(parse_archive(archive_url, Path("/nowhere")))
+    made.write(migrations.migrate)
+    yield made
+    made.close()

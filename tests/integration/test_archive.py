@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import peewee
@@ -24,14 +23,6 @@ from tests.mariadb import MariaDB
 
 DAY = messages.US_PER_DAY
 NOW = 1_790_000_000_000_000
-
-
-@pytest.fixture
-def archive(archive_url: str) -> Iterator[Archive]:
-    made = Archive(parse_archive(archive_url, Path("/nowhere")))
-    made.write(migrations.migrate)
-    yield made
-    made.close()
 
 
 def entry(seq: int, n: int = 1, pack_id: str = "", sender: str = "a", content: str = "text", **more: object) -> bytes:
@@ -154,7 +145,7 @@ def test_texts_of_mysql_are_utf8_and_ids_ascii(mariadb: MariaDB) -> None:
     )
     found = set(made.read(lambda db: db.execute_sql(sql).fetchall()))
     made.close()
-    ids = {"session", "sender", "pack_id", "operator", "id", "tag", "entry"}
+    ids = {"session", "sender", "pack_id", "operator", "id", "tag", "entry", "terms", "sessions"}
     assert found
     for name, collation in found:
         assert collation == ("ascii_bin" if name in ids else "utf8mb4_bin"), name

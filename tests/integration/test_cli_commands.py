@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.system import System
 from tests.terminal import client, piped, terminal
+from tests.waiting import wait_until
 
 User = Callable[[], str]
 
@@ -52,7 +53,8 @@ def test_what_is_wrong_in_a_command_is_said(system: System, user: User) -> None:
         a.expect("> ")
         for line, answer in (
             ("/invite", "/invite USER …"), ("/invite x", "this is no group"), ("/to a b c", "'a b c' is no user"),
-            ("/history x", "/history [N]"), ("/revoke", "you have said nothing here"), ("/nonsense", "no command"),
+            ("/search", "/search TEXT"), ("/search zzyzx", "nothing found"), ("/history x", "/history [N]"),
+            ("/revoke", "you have said nothing here"), ("/nonsense", "no command"),
             ("/group create", "/group [create NAME"), ("/revoke -9", "there are not so many messages"),
             ("/to GC_nowhere", "no history: no right to read this history"),
         ):  # fmt: skip
@@ -71,6 +73,9 @@ def test_commands_in_a_pipe(system: System, user: User) -> None:
         (group,) = b.groups.list()
         assert [m.content for m in b.history(group.group_id)] == ["/as it is", "hello"]
         assert [m.content for m in b.history(alice)] == ["for you"]
+        wait_until(lambda: [m.content for m in b.search("you")] == ["for you"], "it can be found")
+    done = piped(system, bob, "--commands", stdin="/search you FOR\n")
+    assert done.stdout.endswith(f"{alice}: for you\n") and done.stdout.count("\n") == 1
     done = piped(system, alice, "--commands", "--to", group.group_id, stdin=f"/handover {bob}\n/leave\n/group\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -79,8 +84,8 @@ def test_help_names_every_command(system: System, user: User) -> None:
     done = piped(system, user(), "--commands", stdin="/help\n/quit\nnot reached\n")
     assert done.returncode == 0
     for name in (
-        "help", "to", "history", "group", "invite", "kick", "leave", "dismiss", "handover", "rename", "members",
-        "revoke", "edit", "delete", "read", "friends", "add", "accept", "decline", "unfriend", "block", "unblock",
-        "who", "me", "mute", "devices", "quit",
+        "help", "to", "history", "search", "group", "invite", "kick", "leave", "dismiss", "handover", "rename",
+        "members", "revoke", "edit", "delete", "read", "friends", "add", "accept", "decline", "unfriend", "block",
+        "unblock", "who", "me", "mute", "devices", "quit",
     ):  # fmt: skip
         assert f"  /{name}" in done.stdout

@@ -79,6 +79,9 @@ MATRIX = """
 71 this device              0         0       0      0       0        0        23
 72 this device              0         0       0      0       0        0        23
 73 one's own                0         0       0      0       0        0        23
+75 shows the group          (0)       0       0      (0)     (0)      (0)      23
+75 of the group             28        0       0      28      28       28       23
+75 between others           28        28      28     28      28       28       23
 """
 
 
@@ -188,6 +191,18 @@ def history(session: str) -> s.HistoryMsgPullReq:
 
 def friend_row(w: World) -> list[s.FriendInfo]:
     return [s.FriendInfo(friend_id=w.peer)]
+
+
+def search(w: World, session: str = "") -> x.SearchReq:
+    return x.SearchReq(text="to the", session_id=session)
+
+
+def wait_indexed(w: World) -> None:
+    wait_until(lambda: len(w.t.ask(t.SEARCH, search(w)).msgs) == 2, "what was said can be found")
+
+
+def finds_the_group(w: World, answer: Any) -> bool:
+    return [decode(pack).content for pack in answer.msgs] == ["to the group"]
 
 
 REQUESTS = {
@@ -344,6 +359,9 @@ REQUESTS = {
     "73 one's own": Request(
         prepare=register, shown=lambda w, answer: [r.device_type for r in answer.registrations] == [5]
     ),
+    "75 shows the group": Request(search, prepare=wait_indexed, shown=finds_the_group),
+    "75 of the group": Request(lambda w: search(w, w.group), prepare=wait_indexed, shown=finds_the_group),
+    "75 between others": Request(lambda w: search(w, w.between)),
 }
 
 

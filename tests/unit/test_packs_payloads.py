@@ -183,6 +183,7 @@ COMPLETE: dict[type[Payload], dict[str, Any]] = {
     structs_social.Typing: {"sessionId": "s"},
     structs_social.PushRegisterReq: {"serviceType": "apns", "token": "t"},
     structs_social.PushUnregisterReq: {},
+    structs_social.SearchReq: {"text": "t"},
 }
 
 

@@ -60,6 +60,7 @@ PROTOCOL = """
 71 PushRegisterReq CommonErrorCode - push user
 72 PushUnregisterReq CommonErrorCode - push user
 73 Empty PushRegistrationsResp - push user
+75 SearchReq SearchResp - olap user
 """
 
 

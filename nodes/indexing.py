@@ -1,0 +1,100 @@
+"""How the search index follows the archive: what the drain has written, then what was there before the index.
+
+It runs beside the drain and yields to it: rows are written first, and searched a moment later. While the archive is
+behind the log, a batch a second is indexed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gevent.event
+
+from mesh.log import Log
+from mesh.loop import now
+from mesh.stats import Stats
+from nodes.terms import terms_of
+from store.archive import search, unindexed
+from store.archive.database import REFUSALS, Archive
+from store.archive.unindexed import Filling
+from store.errors import StoreError
+
+FILL_ROWS = 500
+"""Older messages indexed in one transaction; the drain waits for one at most."""
+IDLE_SECONDS = 1.0
+"""How often is looked for what another node has written."""
+BEHIND_SECONDS = 1.0
+"""An archive that is so much behind the log goes first."""
+TROUBLE_SECONDS = 2.0
+"""Pause while SQL does not take anything."""
+
+
+class Indexer:
+    """Keeps the index. `lag` tells how far the archive is behind the log, in seconds."""
+
+    def __init__(self, archive: Archive, stats: Stats, log: Log, lag: Callable[[], float]) -> None:
+        self.waiting = 0
+        """Batches that are not in the index."""
+        self.filling: Filling | None = None
+        """How far older messages are in it; None: all are."""
+        self._archive = archive
+        self._stats = stats
+        self._log = log
+        self._lag = lag
+        self._stopping = False
+        self._wake = gevent.event.Event()
+        self._stopped = gevent.event.Event()
+
+    def run(self) -> None:
+        """Until `stop`; in a greenlet of its own."""
+        try:
+            while not self._stopping:
+                try:
+                    self._step()
+                except (StoreError, *REFUSALS) as error:
+                    self._log.limited("search", 60, "the search index waits", error=error)
+                    self._pause(TROUBLE_SECONDS)
+        finally:
+            self._stopped.set()
+
+    def _step(self) -> None:
+        begun = now()
+        count = self._archive.write(search.index_noted, terms_of)
+        self.waiting = self._archive.read(unindexed.count)
+        if not count:
+            was = self.filling
+            self.filling = self._archive.write(search.fill, terms_of, FILL_ROWS)
+            if self.filling is None:
+                if was is not None:
+                    self._log.info("the search index has all messages")
+                self._pause(IDLE_SECONDS)
+                return
+            count = FILL_ROWS
+        self._stats.counts["indexed"] += count
+        if self._lag() > BEHIND_SECONDS:
+            self._pause(BEHIND_SECONDS)
+        elif self.filling is not None:
+            self._pause(now() - begun)  # as long as it took: the archive has other things to do
+
+    def _pause(self, seconds: float) -> None:
+        if not self._stopping:
+            self._wake.wait(seconds)
+        self._wake.clear()
+
+    def kick(self) -> None:
+        """Something was written."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End behind the batch that is under way; the rest is indexed at the next start."""
+        self._stopping = True
+        self._wake.set()
+        self._stopped.wait()
+
+    @property
+    def progress(self) -> str:
+        """For people: what is not in the index; "" when all is."""
+        filling = self.filling
+        if filling is None:
+            return f"{self.waiting} batches are not in the search index yet" if self.waiting > 1 else ""
+        return f"{min(filling.done / filling.total, 1):.0%} of the older messages are in the search index"

@@ -1,0 +1,97 @@
+"""Messages that the search index does not know yet: what was written since, and what was there before it.
+
+`messages.put` notes what it writes in its own transaction, one row per batch, so a crash loses none. What was there
+before the index, or before `restart`, is filled in by and by, in the order of its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import peewee
+
+from store.archive.models import Fill, Message, Unindexed
+
+BATCHES, MOST = 50, 1000
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[tuple[str, int]]).decode
+
+Place = tuple[str, int]
+"""Session and seqId of a message."""
+
+
+class Filling(NamedTuple):
+    """So many of `total` messages that were there before the index are in it. `session`, `seq`: the last of them."""
+
+    session: str
+    seq: int
+    done: int
+    total: int
+
+
+def note(db: peewee.Database, places: Sequence[Place]) -> None:
+    """These messages were written; in the transaction that writes them."""
+    if places:
+        Unindexed.insert({"places": _encode(places)}).execute(db)
+
+
+def oldest(db: peewee.Database) -> tuple[list[int], list[Place]]:
+    """The batches that were noted first, about `MOST` messages: the ids of the batches, and the messages."""
+    numbers: list[int] = []
+    places: dict[Place, None] = {}
+    for row in Unindexed.select().order_by(Unindexed.id).limit(BATCHES).execute(db):
+        numbers.append(row.id)
+        places.update(dict.fromkeys(_decode(row.places)))
+        if len(places) >= MOST:
+            break
+    return numbers, list(places)
+
+
+def forget(db: peewee.Database, numbers: Sequence[int]) -> None:
+    """These batches are in the index; in the transaction that wrote it."""
+    Unindexed.delete().where(Unindexed.id.in_(numbers)).execute(db)
+
+
+def count(db: peewee.Database) -> int:
+    """Batches that wait."""
+    found: int = Unindexed.select(peewee.fn.COUNT(1)).scalar(db)
+    return found
+
+
+# ---- what was there before
+
+
+def filling(db: peewee.Database) -> Filling | None:
+    """How far the index is filled; None when all is in."""
+    row = next(iter(Fill.select().limit(1).execute(db)), None)
+    return Filling(row.session, row.seq, row.done, row.total) if row is not None else None
+
+
+def after(db: peewee.Database, session: str, seq: int, most: int) -> list[Place]:
+    """The messages that come next."""
+    places = Message.select(Message.session, Message.seq).tuples()
+    same = places.where((Message.session == session) & (Message.seq > seq)).order_by(Message.seq)
+    found = list(same.limit(most).execute(db))
+    if len(found) < most:
+        others = places.where(Message.session > session).order_by(Message.session, Message.seq)
+        found += others.limit(most - len(found)).execute(db)
+    return found
+
+
+def filled(db: peewee.Database, found: Filling | None) -> None:
+    """The index is filled so far; None: all is in. In the transaction that wrote it."""
+    if found is None:
+        Fill.delete().execute(db)
+    else:
+        Fill.update(session=found.session, seq=found.seq, done=found.done).execute(db)
+
+
+def restart(db: peewee.Database) -> None:
+    """Have the index made again for all messages, while it is in use."""
+    total = Message.select(peewee.fn.COUNT(1)).scalar(db)
+    with db.atomic():
+        Fill.delete().execute(db)
+        if total:
+            Fill.insert({"id": 1, "session": "", "seq": 0, "done": 0, "total": total}).execute(db)

@@ -1,0 +1,182 @@
+"""The index of words, on SQLite and on MariaDB: the same messages are found, and they are those that have the words."""
+
+from __future__ import annotations
+
+import random
+
+from nodes.terms import Query, group_scope, terms_of, text_of, user_scope
+from packs import structs as s
+from packs.ids import single_members, single_session
+from packs.message import stored_payload
+from store import entries
+from store.archive import messages, migrations, search, unindexed
+from store.archive.database import Archive
+from store.archive.search import SPAN_BITS, Wanted
+from store.entries import DELETED, HIDDEN, OVERRIDDEN, REVOKED, Entry
+
+NOW = 1_790_000_000_000_000
+TOP = 2**53
+WORDS = ("a", "the", "to", "www", "Straße", "STRASSE", "你好", "你好世界", "世", "привет", "don't", "x4f60", "한국어")
+"""Stop words, words that are too short for an index, and some that are written in several ways."""
+
+
+def entry(seq: int, text: str, sender: str = "a", content_type: int = 1, **more: object) -> Entry:
+    payload = stored_payload(s.MsgReq(sender=sender, to="b", content=text, content_type=content_type))
+    return Entry(seq, 0, 1, 14, 4, f"p{seq}", payload, **more)  # type: ignore[arg-type]
+
+
+def put(archive: Archive, session: str, *found: Entry) -> None:
+    archive.write(messages.put, [messages.row_of(session, entries.build(e), "") for e in found])
+
+
+def index(archive: Archive) -> None:
+    while archive.write(search.index_noted, terms_of):
+        continue
+
+
+def find(
+    archive: Archive, text: str, *scopes: str, low: int = NOW - TOP // 4, high: int = NOW + TOP // 16, most: int = 7,
+    session: str = "", sender: str = "",
+) -> list[tuple[str, int]]:  # fmt: skip
+    """All that is found, read a few candidates at a time."""
+    query, found = Query(text), []
+    while low <= high:
+        wanted = Wanted(scopes, query.terms, low, high, session, sender)
+        candidates = archive.read(search.find, wanted, most, 3)
+        found += [(name, e.seq) for name, e in candidates.messages if query.matches(text_of(e))]
+        assert candidates.reach <= high
+        high = candidates.reach - 1
+    return found
+
+
+def seqs(archive: Archive, text: str, scope: str = user_scope("a")) -> list[int]:
+    return [seq - NOW for _, seq in find(archive, text, scope)]
+
+
+def test_two_characters_of_chinese_are_found(archive: Archive) -> None:
+    texts = ("今天天气很好", "天气", "天 气", "气天", "weather天气forecast", "好天气!", "気天気")
+    put(archive, "SC_a_b", *(entry(NOW + i, text) for i, text in enumerate(texts)))
+    index(archive)
+    assert seqs(archive, "天气") == [5, 4, 1, 0]
+    assert seqs(archive, "天") == [6, 5, 4, 3, 2, 1, 0]
+    assert seqs(archive, "好") == [5, 0]
+    assert seqs(archive, "天气很好") == [0]
+    assert seqs(archive, "天气 好") == [5, 0]
+    assert seqs(archive, "weather") == [4]
+
+
+def test_words_are_found_however_they_are_written_short_and_common_ones_too(archive: Archive) -> None:
+    texts = ("A", "the the", "I am in", "ＦＵＬＬ width", "Straße", "e\u0301t\u00e9", "x" * 40, "x" * 16 + "y", "don't")
+    put(archive, "SC_a_b", *(entry(NOW + i, text) for i, text in enumerate(texts)))
+    index(archive)
+    cases = {
+        "a": [0], "The": [1], "in I": [2], "full": [3], "STRASSE": [4], "ÉTÉ": [5], "ete": [], "x" * 40: [6],
+        "X" * 16 + "Y": [7], "x" * 16: [], "don't": [8], "t": [8], "the nothing": [],
+    }  # fmt: skip
+    assert {text: seqs(archive, text) for text in cases} == cases
+
+
+def test_a_message_is_found_by_what_it_says_now(archive: Archive) -> None:
+    put(archive, "SC_a_b", entry(NOW, "first"), entry(NOW + 1, "first", content_type=2), entry(NOW + 2, "first"))
+    index(archive)
+    assert seqs(archive, "first") == [2, 0]
+    put(archive, "SC_a_b", entry(NOW, "first", state=OVERRIDDEN, revision=1, content="second"))
+    put(archive, "SC_a_b", entry(NOW + 2, "first", state=REVOKED, revision=1))
+    assert seqs(archive, "first") == [], "before the index knows it"
+    index(archive)
+    assert (seqs(archive, "first"), seqs(archive, "second")) == ([], [0])
+    assert archive.read(lambda db: db.execute_sql("SELECT COUNT(*) FROM search").fetchone()[0]) == 1
+    put(archive, "SC_a_b", entry(NOW, "", state=OVERRIDDEN | DELETED, revision=2, content="second"))
+    index(archive)
+    assert seqs(archive, "second") == []
+    put(archive, "SC_a_b", entry(NOW + 3, "third", state=HIDDEN | REVOKED, revision=1, content="fourth"))
+    index(archive)
+    assert (seqs(archive, "third"), seqs(archive, "fourth")) == ([], [])
+
+
+def test_of_messages_that_are_kept_no_longer_the_index_keeps_nothing(archive: Archive) -> None:
+    put(archive, "SC_a_b", *(entry(NOW + i, "word") for i in range(3)))
+    index(archive)
+    archive.write(messages.remove, [("SC_a_b", NOW), ("SC_a_b", NOW + 2)])
+    assert seqs(archive, "word") == [1]
+    index(archive)
+    assert seqs(archive, "word") == [1]
+    assert archive.read(search.reach) == (NOW + 1, NOW + 1)
+
+
+def test_messages_of_the_same_microsecond_are_all_found(archive: Archive) -> None:
+    put(archive, "SC_a_b", entry(NOW, "same here"))
+    put(archive, "SC_a_c", entry(NOW, "same there"))
+    put(archive, "GC_1", entry(NOW, "same group"))
+    index(archive)
+    everywhere = (user_scope("a"), group_scope("GC_1"))
+    assert find(archive, "same", *everywhere) == [("SC_a_c", NOW), ("SC_a_b", NOW), ("GC_1", NOW)]
+    put(archive, "SC_a_b", entry(NOW, "", state=DELETED, revision=1))
+    index(archive)
+    assert find(archive, "same", *everywhere) == [("SC_a_c", NOW), ("GC_1", NOW)]
+
+
+def test_what_is_found_is_what_reading_everything_finds(archive: Archive) -> None:
+    chance = random.Random(5)
+    sessions = [single_session(a, b) for a, b in ("aa", "ab", "ac", "bc")] + ["GC_1", "GC_2", "BM_app_a"]
+    rows: dict[tuple[str, int], Entry] = {}
+    for i in range(600):
+        text = " ".join(chance.choices(WORDS, k=chance.randint(1, 4)))
+        at = NOW - (i << SPAN_BITS - 6)  # ten spans
+        rows[chance.choice(sessions), at] = entry(at, text, chance.choice("ab"))
+    for session in sessions:
+        put(archive, session, *(e for (s, _), e in rows.items() if s == session))
+    index(archive)
+    for _ in range(150):
+        text = " ".join(chance.choices(WORDS, k=chance.choice((1, 1, 2, 3))))
+        groups = chance.sample(("GC_1", "GC_2"), chance.randint(0, 2))
+        session, sender = chance.choice(("", "", "SC_a_b")), chance.choice(("", "", "b"))
+        low, high = sorted(chance.choices([at for _, at in rows], k=2))
+        scopes = (user_scope("a"), *map(group_scope, groups))
+        found = find(archive, text, *scopes, low=low, high=high, most=50, session=session, sender=sender)
+        expected = sorted(
+            (
+                place for place, e in rows.items()
+                if low <= e.seq <= high and Query(text).matches(text_of(e)) and session in ("", place[0])
+                and (place[0] in (*groups, "BM_app_a") or "a" in (single_members(place[0]) or ()))
+                and sender in ("", "a" if b'from\xa1a' in e.payload else "b")
+            ),
+            key=lambda place: (place[1], place[0]), reverse=True,
+        )  # fmt: skip
+        assert found == expected, text
+
+
+def test_a_search_in_a_thousand_groups(archive: Archive) -> None:
+    put(archive, "GC_900", entry(NOW, "needle and thread"))
+    index(archive)
+    scopes = [user_scope("a"), *(group_scope(f"GC_{i}") for i in range(1000))]
+    assert find(archive, "thread needle", *scopes, low=NOW - 5) == [("GC_900", NOW)]
+
+
+def test_what_was_there_before_the_index_is_filled_in(archive: Archive) -> None:
+    put(archive, "SC_a_b", *(entry(NOW + i, "old") for i in range(25)))
+    put(archive, "SC_a_c", *(entry(NOW + i, "old") for i in range(25, 30)))
+    archive.write(lambda db: db.execute_sql("DELETE FROM unindexed") and None)
+    assert seqs(archive, "old") == []
+    archive.write(unindexed.restart)
+    put(archive, "SC_a_b", entry(NOW + 5, "old", state=OVERRIDDEN, revision=1, content="new"))
+    put(archive, "SC_a_a", entry(NOW + 30, "old"))
+    assert archive.write(search.fill, terms_of, 10) == ("SC_a_b", NOW + 8, 10, 30)
+    assert seqs(archive, "old") == [30, 8, 7, 6, 4, 3, 2, 1, 0]
+    index(archive)
+    while archive.write(search.fill, terms_of, 10):
+        continue
+    assert seqs(archive, "old") == [*range(30, 5, -1), *range(4, -1, -1)]
+    assert seqs(archive, "new") == [5]
+    assert archive.read(unindexed.filling) is None
+
+
+def test_the_migration_of_an_archive_with_messages_has_them_filled_in(archive: Archive) -> None:
+    put(archive, "SC_a_b", entry(NOW, "old"))
+    for table in ("search", "unindexed", "fill"):
+        archive.write(lambda db, name=table: db.execute_sql(f"DROP TABLE {name}") and None)
+    archive.write(lambda db: db.execute_sql("DELETE FROM migrations WHERE number = 3") and None)
+    assert [m.number for m in archive.write(migrations.migrate)] == [3]
+    assert archive.write(search.fill, terms_of, 10) == ("SC_a_b", NOW, 1, 1)
+    assert archive.write(search.fill, terms_of, 10) is None
+    assert seqs(archive, "old") == [0]
