@@ -24,6 +24,7 @@ bench: $(VENV)/.bench  ## measure the hot paths on this machine
 	$(BIN)/python -m bench.fanout
 	$(BIN)/python -m bench.chat
 	$(BIN)/python -m bench.group
+	$(BIN)/python -m bench.http
 	$(BIN)/python -m bench.memory
 
 docs: $(VENV)/.ready  ## rewrite the tables of the docs from the code

@@ -41,12 +41,17 @@ nodes = ["http"]
 nodes = ["chat", "group", "history", "msgop"]
 """
 BARE = """
-from gevent.pywsgi import WSGIServer
+import socket
+from gevent.pywsgi import WSGIHandler, WSGIServer
+class Handler(WSGIHandler):  # which sends head and body apart: each would wait for an ack of the other
+    def __init__(self, sock, *rest):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().__init__(sock, *rest)
 def app(environ, start):
     environ["wsgi.input"].read()
     start("200 OK", [("Content-Type", "application/json"), ("Content-Length", "15")])
     return [b'{"status":"ok"}']
-server = WSGIServer(("127.0.0.1", 0), app, log=None)
+server = WSGIServer(("127.0.0.1", 0), app, log=None, handler_class=Handler)
 server.start()
 print(server.server_port, flush=True)
 server.serve_forever()
