@@ -293,7 +293,7 @@ class Process:
             "uptime_seconds": round(time.time() - self.started_at, 1),
             "rss_bytes": rss_bytes(),
             "stats": self._stats_socket.endpoint if self.spec.stats else "",
-            "nodes": {k: n.describe() for k, n in self.nodes.items() if k != CONTROL},
+            "nodes": {k: n.describe() if n in self._started else {} for k, n in self.nodes.items() if k != CONTROL},
             "links": {p.process: {"up": p.up, "endpoint": p.endpoint} for p in self.peers.values()},
             "presence_known": self.fanout.complete,
         }
