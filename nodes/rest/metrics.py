@@ -1,11 +1,12 @@
 """Statistics of all processes in the text format of Prometheus.
 
-    imesh_<counter>_total{process,host,node}     a counter; `x.y` becomes x_y
-    imesh_<gauge>{…}                             a gauge
-    imesh_<histogram>_seconds_bucket{…,le}       a histogram
-    imesh_process_up{process,host}               1 while its statistics come
+    imesh_<node>_<counter>_total{process,host}        a counter; `x.y` becomes x_y
+    imesh_<node>_<gauge>{…}                           a gauge
+    imesh_<node>_<histogram>_seconds_bucket{…,le}     a histogram
+    imesh_process_up{process,host}                    1 while its statistics come
 
-Counters whose names end in what varies (codes, reasons, methods) have it as the label `kind`: see `FAMILIES`.
+<node> is the kind of node, or "process" for what is of the whole process. Names that end in what varies (codes,
+reasons, methods) have it as the label `kind`: see `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 FAMILIES = (
-    "answers", "calls.failed", "connections.closed", "drops", "errors", "fanout.events", "hooks.failed", "links.lost",
-    "push.refused",
+    "answers", "calls.failed", "connections.closed", "drops", "errors", "fanout.events", "links.lost", "passed",
+    "queue",
 )  # fmt: skip
+METHODS = "calls"
+"""Of nodes: calls by method. Of a process: what became of the calls that it made, under names of their own."""
+PROCESS = "process"
 _BAD = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -25,15 +29,15 @@ def exposition(bodies: Sequence[dict[str, Any]], processes: Iterable[Any]) -> st
     """The text."""
     families: dict[tuple[str, str], list[str]] = {}
     for body in bodies:
-        labels = f'process="{_text(body["process"])}",host="{_text(body["host"])}",node="{_text(body["node"])}"'
+        node, labels = body["node"], f'process="{_text(body["process"])}",host="{_text(body["host"])}"'
         for name, value in body["counters"].items():
-            metric, more = _split(name)
-            families.setdefault((f"imesh_{metric}_total", "counter"), []).append(f"{{{labels}{more}}} {value}")
+            metric, more = _split(node, name)
+            families.setdefault((f"{metric}_total", "counter"), []).append(f"{{{labels}{more}}} {value}")
         for name, value in body["gauges"].items():
-            metric, more = _split(name)
-            families.setdefault((f"imesh_{metric}", "gauge"), []).append(f"{{{labels}{more}}} {value}")
+            metric, more = _split(node, name)
+            families.setdefault((metric, "gauge"), []).append(f"{{{labels}{more}}} {value}")
         for name, histogram in body["histograms"].items():
-            rows = families.setdefault((f"imesh_{_name(name)}_seconds", "histogram"), [])
+            rows = families.setdefault((f"{_split(node, name)[0]}_seconds", "histogram"), [])
             rows += _histogram(histogram, labels)
     up = families.setdefault(("imesh_process_up", "gauge"), [])
     up += [f'{{process="{_text(p.process)}",host="{_text(p.host)}"}} {int(p.up)}' for p in processes]
@@ -55,15 +59,16 @@ def _histogram(histogram: dict[str, Any], labels: str) -> list[str]:
     return rows
 
 
-def _split(name: str) -> tuple[str, str]:
-    for family in FAMILIES:
+def _split(node: str, name: str) -> tuple[str, str]:
+    """The metric that a name becomes, and its label more."""
+    for family in FAMILIES if node == PROCESS else (*FAMILIES, METHODS):
         if name.startswith(f"{family}."):
-            return _name(family), f',kind="{_text(name[len(family) + 1 :])}"'
-    return _name(name), ""
+            return _name(node, family), f',kind="{_text(name[len(family) + 1 :])}"'
+    return _name(node, name), ""
 
 
-def _name(name: str) -> str:
-    return _BAD.sub("_", name)
+def _name(node: str, name: str) -> str:
+    return _BAD.sub("_", f"imesh_{node}_{name}")
 
 
 def _text(value: str) -> str:

@@ -241,5 +241,5 @@ def test_ten_thousand_idle_connections(web: Web, system: System) -> None:
 
 def _connections(web: Web) -> int:
     lines = web.get("/metrics").body.decode().splitlines()
-    counts = [line for line in lines if line.startswith("imesh_connections{") and 'node="http"' in line]
+    counts = [line for line in lines if line.startswith("imesh_http_connections{")]
     return max(int(float(line.split()[-1])) for line in counts)

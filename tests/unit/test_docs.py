@@ -25,7 +25,7 @@ def test_links_and_named_files_exist(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
-    folders = "mesh|webapi|packs|push|store|nodes|client|cli|tests|bench|docs|examples|topologies"
+    folders = "mesh|ops|webapi|packs|push|store|nodes|client|cli|tests|bench|docs|examples|topologies"
     for name in re.findall(rf"`((?:{folders})/[\w./*-]+)`", text):
         assert list(ROOT.glob(name)), f"{path.name} names {name}"
 
