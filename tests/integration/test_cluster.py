@@ -111,7 +111,7 @@ def test_half_moved_keys_are_not_written_to_and_single_ones_are_read_where_they_
     commit(sessions, message(session, "a", "1"))
     cluster.begin_move(slot, source, target)
     source.ask("MIGRATE", "127.0.0.1", target.port, KEYS.history(session), 0, 5000)
-    assert [e.pack_id for e in page(sessions, session)] == ["1"]  # ASK was followed
+    assert client.ask("ZCARD", KEYS.history(session)) == 1  # ASK was followed
     later: list[Any] = []
     post(sessions.commit, [message(session, "a", "2")], False, lambda found, error: later.append(error or found[0]))
     post(client.command, lambda reply, error: later.append(error or reply), "ZCARD", KEYS.history(session))

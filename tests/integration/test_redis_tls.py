@@ -12,6 +12,7 @@ import gevent
 import pytest
 from gevent.server import StreamServer
 
+from store import redis as engine
 from store.address import parse_url
 from store.client import wait_until_ready
 from store.connect import connect
@@ -57,7 +58,8 @@ def test_commands_and_large_values_pass(port: int, certificate: Path) -> None:
     client.close()
 
 
-def test_a_server_that_nobody_vouches_for_is_not_talked_to(port: int) -> None:
+def test_a_server_that_nobody_vouches_for_is_not_talked_to(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "DEADLINE", 1.0)
     client = connect(parse_url(f"rediss://localhost:{port}"), ALL)
     with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
         client.ask("PING")
