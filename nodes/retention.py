@@ -56,7 +56,7 @@ class Retention:
         self._archive = archive
         self._stats = stats
         self._log = log
-        self._done: dict[str, int] = {}  # µs up to which the archive was looked at
+        self._done: dict[str, int] = {}  # days before which the archive was looked at
         self._anew_at = 0.0  # when to begin with the oldest again: old messages may come late, by an import
         window.forget(self._seconds)
 
@@ -75,12 +75,12 @@ class Retention:
 
     def _expire(self, prefix: str, seconds: int) -> None:
         before = int((time.time() - seconds) * 1_000_000)
-        deleted, more = 0, True
-        while more:
-            step = self._archive.write(retention.expire, prefix, self._done[prefix], before, STEP_MESSAGES)
-            self._done[prefix], more = step.seq, step.more
+        step, deleted = retention.Step(retention.start_of(self._done[prefix]), True, 0), 0
+        while step.more:
+            step = self._archive.write(retention.expire, prefix, step.at, before, STEP_MESSAGES)
             deleted += step.deleted
             self._stats.counts["expired"] += step.deleted
             gevent.sleep(STEP_SECONDS)
+        self._done[prefix] = before // (SECONDS_PER_DAY * 1_000_000)
         if deleted:
             self._log.info("old messages are deleted", sessions=f"{prefix}*", messages=deleted)

@@ -33,18 +33,22 @@ def archive(archive_url: str) -> Iterator[Archive]:
 
 
 def test_the_archive_is_cleared_in_steps_up_to_a_moment(archive: Archive) -> None:
+    old = entry(NOW - 3 * messages.US_PER_DAY)
+    archive.write(messages.put, [messages.row_of("SC_a_b", old, "")])
     rows = [messages.row_of(session, entry(NOW + i), "") for i in range(10) for session in ("SC_a_b", "SC_c_d", "GC_g")]
     archive.write(messages.put, rows)
     step, deleted = retention.Step(0, True, 0), 0
     steps = 0
     while step.more:
-        step = archive.write(retention.expire, "SC_", step.seq, NOW + 7, 4)
+        step = archive.write(retention.expire, "SC_", step.at, NOW + 7, 4)
         deleted += step.deleted
         steps += 1
-    assert deleted == 14 and steps > 3
+    assert deleted == 15 and steps > 3
     left = {s: len(archive.read(messages.page, s, NOW + 99, 99)) for s in ("SC_a_b", "SC_c_d", "GC_g")}
     assert left == {"SC_a_b": 3, "SC_c_d": 3, "GC_g": 10}
-    assert archive.write(retention.expire, "SC_", step.seq, NOW + 7, 4) == (NOW + 6, False, 0)
+    again = retention.start_of(NOW // messages.US_PER_DAY)
+    assert archive.write(retention.expire, "SC_", again, NOW + 7, 99) == (step.at, False, 0)
+    assert archive.write(retention.expire, "SC_", again, NOW + 8, 99) == (step.at, False, 2)
 
 
 @pytest.fixture(scope="module")
