@@ -39,6 +39,8 @@ QUICK_REDIRECTS = 3
 SKEW_US = 1_000_000
 """How far apart the clocks of the servers may be; only used while one of them cannot be asked."""
 _TURNED_AWAY = ("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN")
+_KEY_AT = {"EVALSHA": 3, "XGROUP": 2, "XINFO": 2}
+"""Where the key of a command stands, if not behind its name."""
 _UNKNOWN = ("", "?")
 _ASKING = pack(("ASKING",))
 
@@ -97,7 +99,7 @@ class Cluster(Client):
         if args == ("TIME",):
             self._time(done)
             return
-        key = args[3] if args[0] == "EVALSHA" else args[1]
+        key = args[args.index("STREAMS") + 1] if args[0] == "XREADGROUP" else args[_KEY_AT.get(args[0], 1)]
         self._start(key if isinstance(key, str) else key.decode(), done, args)
 
     def evaluate(self, done: Done, script: Script, keys: Sequence[str], args: Sequence[Any]) -> None:

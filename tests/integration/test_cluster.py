@@ -184,6 +184,17 @@ def test_the_log_of_the_shards_that_are_there_is_drained(
     wait_until(drained, "the rest", 20)
 
 
+def test_a_key_is_found_wherever_it_stands_in_a_command(cluster: RedisCluster, client: Client) -> None:
+    for number in range(6):
+        stream = f"{{x{number}}}:stream"
+        client.ask("XGROUP", "CREATE", stream, "g", "0", "MKSTREAM")
+        client.ask("XADD", stream, "*", "f", number)
+        ((name, rows),) = client.ask("XREADGROUP", "GROUP", "g", "c", "COUNT", 10, "STREAMS", stream, ">")
+        assert (name.decode(), len(rows)) == (stream, 1)
+        assert client.ask("XINFO", "GROUPS", stream)
+    assert all(server.connected for server in client.servers())
+
+
 def test_what_asks_several_shards_gets_its_answers_in_order(cluster: RedisCluster, client: Client) -> None:
     sessions = make_sessions(client)
     names = [f"SC_many_{n}" for n in range(30)]
