@@ -1,4 +1,5 @@
-"""Searching messages: what other nodes call on the olap node."""
+"""Searching messages: what other nodes call on the olap node. One that has another contract of it gets this one by
+`self.service(Search, "olap")`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from mesh.errors import AppError
+from gevent.lock import BoundedSemaphore
+
+from mesh.errors import AppError, Overloaded
 from mesh.loop import now, wait_for
 from nodes.contracts_search import SearchQuery
 from nodes.reading import may_read
@@ -34,6 +36,10 @@ AT_ONCE = 500
 """Candidates read in one step."""
 SECONDS = 1.0
 """After this long no further step is begun."""
+READING = 2
+"""Searches of a process that read the archive at once; other questions are answered beside them."""
+SEARCHES = 8
+"""Searches of a process at once; more are refused (code 7)."""
 TOP = 2**53
 US_PER_MS = 1000
 
@@ -54,9 +60,20 @@ class Searcher:
     def __init__(self, store: HotStore, ask: Ask) -> None:
         self._store = store
         self._ask = ask
+        self._reading = BoundedSemaphore(READING)
+        self._running = 0
 
     def find(self, user: str, asked: SearchQuery) -> Page:
-        """Search on behalf of `user`. In a greenlet. Raises `AppError`, `StoreError`."""
+        """Search on behalf of `user`. In a greenlet. Raises `AppError`, `StoreError`, `Overloaded`."""
+        if self._running >= SEARCHES:
+            raise Overloaded(f"{SEARCHES} searches run")
+        self._running += 1
+        try:
+            return self._find(user, asked)
+        finally:
+            self._running -= 1
+
+    def _find(self, user: str, asked: SearchQuery) -> Page:
         query = _query(asked.text)
         may_see, scopes = self._seen_by(user, asked.session)
         wanted = self._wanted(asked, scopes, query)
@@ -64,7 +81,8 @@ class Searcher:
         found: list[tuple[str, Entry]] = []
         most, spans, looked_at, ends = count + 1, 1, 0, now() + SECONDS
         while len(found) <= count and wanted.low <= wanted.high and looked_at < LOOKED_AT and now() < ends:
-            candidates: Candidates = self._ask(search.find, wanted, most, spans)
+            with self._reading:
+                candidates: Candidates = self._ask(search.find, wanted, most, spans)
             found += [
                 (session, entry) for session, entry in self._as_it_is(candidates.messages)
                 if may_see(session) and query.matches(text_of(entry))

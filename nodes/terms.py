@@ -27,8 +27,8 @@ from store.entries import DELETED, HIDDEN, OVERRIDDEN, REVOKED, Entry
 
 TEXT_MAX = 10_000
 """Characters of a message that it is found by: those from its start."""
-WORD_MAX = 16
-"""Characters of a word that tell it from others in the index (64 hexadecimal ones; MySQL takes 84)."""
+WORD_MAX = 64
+"""Longest term of a word: what is behind does not tell it from others in the index. MySQL takes 84 with the scope."""
 PARTS_MAX = 16
 """Words and runs of a search."""
 SEARCHABLE = (ContentType.NONE, ContentType.TEXT)
@@ -99,12 +99,20 @@ def text_of(entry: Entry) -> str:
 def terms_of_text(text: str) -> set[str]:
     """The terms of a text."""
     words, runs = parts_of(text)
-    terms = {word[:WORD_MAX] if word.isascii() else _hex(word[:WORD_MAX]) for word in words}
+    terms = set(map(_term, words))
     for run in runs:
-        units = run.encode("utf-16-be").hex()
-        terms.update(["x" + units[i : i + 2 * UNIT] for i in range(0, len(units) - UNIT, UNIT)])
+        terms.update(_pairs(run))
         terms.add(_hex(run[-1]))
     return terms
+
+
+def _term(word: str) -> str:
+    return (word if word.isascii() else _hex(word))[:WORD_MAX]
+
+
+def _pairs(run: str) -> list[str]:
+    units = run.encode("utf-16-be").hex()
+    return ["x" + units[i : i + 2 * UNIT] for i in range(0, len(units) - UNIT, UNIT)]
 
 
 def _hex(text: str) -> str:
@@ -156,13 +164,9 @@ class Query:
     @property
     def terms(self) -> tuple[str, ...]:
         """Terms that a message must have. One that ends with "*": any that begins so."""
-        terms = {word[:WORD_MAX] if word.isascii() else _hex(word[:WORD_MAX]) for word in self._words}
+        terms = set(map(_term, self._words))
         for run in self._runs:
-            units = run.encode("utf-16-be").hex()
-            if len(run) == 1:
-                terms.add(f"x{units}*")
-            else:
-                terms.update(["x" + units[i : i + 2 * UNIT] for i in range(0, len(units) - UNIT, UNIT)])
+            terms.update(_pairs(run) if len(run) > 1 else (f"{_hex(run)}*",))
         return tuple(sorted(terms))
 
     def matches(self, text: str) -> bool:

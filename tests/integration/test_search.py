@@ -16,6 +16,7 @@ from packs.ids import single_session
 from store import entries
 from tests.controls import DELETE, OVERRIDE, REVOKE, control, send
 from tests.groups import create, join, leave
+from tests.mariadb import MariaDB
 from tests.raw import Raw, code, decode
 from tests.system import System, running, topology_text
 from tests.waiting import wait_until
@@ -147,6 +148,20 @@ def test_other_nodes_search_by_a_call(system: System, user: User) -> None:
     assert b"kumquat" in entries.parse(b64decode(entry)).payload
     refused = system.run("call", "olap.search", user(), json.dumps(["kumquat", session, "", 0, 0, "", 5]))
     assert refused.returncode == 1 and "28" in refused.stderr
+
+
+def test_while_sql_is_away_searches_fail_and_nothing_is_lost(mariadb: MariaDB, user: User) -> None:
+    with running(topology_text(tables={"store": {"archive": mariadb.make("search_away")}})) as system:
+        bob = user()
+        a = system.client(user())
+        send(a, bob, "elderberry 1")
+        wait_found(a, "elderberry", 1)
+        mariadb.signal(signal.SIGKILL)
+        assert code(answer(a, "elderberry")) == 6
+        send(a, bob, "elderberry 2")
+        mariadb.start()
+        wait_until(lambda: code(answer(a, "elderberry")) == 0, "searches are answered again")
+        wait_found(a, "elderberry", 2)
 
 
 @pytest.mark.seconds(60)
