@@ -1,11 +1,11 @@
 """The push node: where pushes for users go, and sending them.
 
-    push_feed.py         from the log to notices: rest, bursts, revocations
-    push_missed.py       what came while a connection was dead without anybody knowing
-    push_recipients.py   from notices to devices and queues
-    push_sender.py       from the queue of an outlet to its vendor
-    push_text.py         what a push says
-    push_settings.py     the table [push]
+push_feed.py         from the log to notices: rest, bursts, revocations
+push_missed.py       what came while a connection was dead without anybody knowing
+push_recipients.py   from notices to devices and queues
+push_sender.py       from the queue of an outlet to its vendor
+push_text.py         what a push says
+push_settings.py     the table [push]
 """
 
 from __future__ import annotations

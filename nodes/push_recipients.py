@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 """Users looked at together: others get their turn between two."""
+WRITTEN = 5_000
+"""Users of whom all is written at once."""
 NAMES_SECONDS = 60.0
 """How long names are remembered."""
 NAMES_MAX = 10_000
@@ -54,6 +56,10 @@ class Notice(NamedTuple):
     mentions: tuple[str, ...]
     kind: str = ""
     only: str = ""
+
+
+_Reached = tuple[Notice, str, list[Registration]]
+"""A notice, a user, and his devices."""
 
 
 class Recipients:
@@ -104,28 +110,29 @@ class Recipients:
 
     def queue(self, notices: Sequence[Notice]) -> int:
         """Queue what these lead to; how many pushes. Harmless when repeated. Raises `StoreError`."""
-        single = [n for n in notices if not n.group or n.only]
-        total = 0
-        for start in range(0, len(single), CHUNK):
-            part = single[start : start + CHUNK]
-            asked = [(n, n.only or n.message.to) for n in part]
-            total += self._reach([(n, user) for n, user in asked if self.is_away(user)])
+        asked = [(n, n.only or n.message.to) for n in notices if not n.group or n.only]
+        total = self._queue([(n, user) for n, user in asked if self.is_away(user)])
         for notice in notices:
             if notice.group and not notice.only:
-                total += self._queue_group(notice)
+                away = [(notice, user) for user in self._members(notice) if self.is_away(user)]
+                total += self._queue(away)
         return total
+
+    def _queue(self, asked: Sequence[tuple[Notice, str]]) -> int:
+        """Queue for users who are away: they are read in small parts and written in large ones, because each write
+        is fsynced and a chat waits for it."""
+        total = 0
+        reached: list[_Reached] = []
+        for start in range(0, len(asked), CHUNK):
+            if start:
+                gevent.sleep(0)
+            reached += self._reach(asked[start : start + CHUNK])
+            if len(reached) >= WRITTEN:
+                total += self._write(reached)
+                reached = []
+        return total + self._write(reached)
 
     # ---- groups
-
-    def _queue_group(self, notice: Notice) -> int:
-        members = self._members(notice)
-        total = 0
-        for start in range(0, len(members), CHUNK):
-            part = [user for user in members[start : start + CHUNK] if self.is_away(user)]
-            if part:
-                total += self._reach([(notice, user) for user in part])
-                gevent.sleep(0)
-        return total
 
     def _members(self, notice: Notice) -> Sequence[str]:
         """Those of the group who may hear of it, whether they are there or not."""
@@ -161,19 +168,19 @@ class Recipients:
 
     # ---- devices
 
-    def _reach(self, asked: Sequence[tuple[Notice, str]]) -> int:
-        """Queue for users who are away."""
-        if not asked:
-            return 0
+    def _reach(self, asked: Sequence[tuple[Notice, str]]) -> list[_Reached]:
+        """Those who have devices and have not read it."""
         targets = self._store.registrations.targets([(user, notice.session) for notice, user in asked])
         found = [(notice, user, t) for (notice, user), t in zip(asked, targets, strict=True) if t]
         if not found:
-            return 0
+            return []
         read = self._store.unread.positions([(notice.session, user) for notice, user, _ in found])
-        unread = [row for row, at in zip(found, read, strict=True) if at < row[0].seq and not self._was_told(*row[:2])]
-        self._name([notice for notice, _, _ in unread])
-        total = self.add([note for row in self._grouped(unread) for note in self._notes(*row)])
-        self._note([(user, notice.session, notice.seq) for notice, user, _ in unread])
+        return [row for row, at in zip(found, read, strict=True) if at < row[0].seq and not self._was_told(*row[:2])]
+
+    def _write(self, reached: Sequence[_Reached]) -> int:
+        self._name([notice for notice, _, _ in reached])
+        total = self.add([note for row in self._grouped(reached) for note in self._notes(*row)])
+        self._note([(user, notice.session, notice.seq) for notice, user, _ in reached])
         return total
 
     def _was_told(self, notice: Notice, user: str) -> bool:
@@ -192,9 +199,7 @@ class Recipients:
             self._lately[user, session] = seq
 
     @staticmethod
-    def _grouped(
-        rows: Iterable[tuple[Notice, str, list[Registration]]],
-    ) -> Iterable[tuple[Notice, list[tuple[str, Registration]]]]:
+    def _grouped(rows: Iterable[_Reached]) -> Iterable[tuple[Notice, list[tuple[str, Registration]]]]:
         by_notice: dict[int, tuple[Notice, list[tuple[str, Registration]]]] = {}
         for notice, user, registrations in rows:
             devices = by_notice.setdefault(id(notice), (notice, []))[1]

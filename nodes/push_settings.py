@@ -79,7 +79,7 @@ class PushSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for key, known in choices.items():
             if getattr(self, key) not in known:
                 yield key, f"must be one of {', '.join(known)}, not {getattr(self, key)!r}"
-        ranges = {"rest": (0, 60), "ttl": (60, 28 * 86_400), "burst": (0, 60), "digest": (10, 86_400)}
+        ranges = {"rest": (0, 60), "ttl": (60, 28 * 86_400), "burst": (0, 60), "digest": (1, 86_400)}
         for key, (least, most) in ranges.items():
             if not least <= getattr(self, key) <= most:
                 yield key, f"must be from {least} to {most}"

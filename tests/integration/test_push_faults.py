@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from packs import structs as s
 from packs import table as t
 from packs.flags import COUNTER
+from tests import groups
 from tests.phones import Phones, phones
 from tests.raw import code
 from tests.simulators.server import Everything
@@ -19,7 +21,7 @@ NAMES = ("apns", "vivo", "oppo", "huawei")
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Phones]:
-    with phones(NAMES, burst=0.0) as found:
+    with phones(NAMES, burst=0.0, large_group=2, large_group_policy="digest", digest=2.0) as found:
         yield found
 
 
@@ -35,13 +37,15 @@ def test_killed_in_between_nothing_is_lost_and_nothing_doubled_where_the_vendor_
     sender = world.client(a, 5)
     for vendor in world.vendors.values():
         vendor.delay = 0.05
-    killed = set()
+    killed: set[int] = set()
     for n, person in enumerate(people):
         sender.text(person, f"m{n}")
         if n % 8 == 4:  # in the middle of it, whatever it is doing
-            sent = len(world.vendors["vivo"].accepted)
-            wait_until(lambda sent=sent: len(world.vendors["vivo"].accepted) > sent, "it sends")  # type: ignore[misc]
-            killed.add(world.system.kill("push-1"))
+            pid = wait_until(lambda: running(world) - killed, "it runs").pop()
+            sent = world.vendors["vivo"].calls["/message/send"]
+            wait_until(lambda n=sent: world.vendors["vivo"].calls["/message/send"] > n, "it sends")  # type: ignore[misc]
+            world.system.signal(pid, signal.SIGKILL)
+            killed.add(pid)
     for n, person in enumerate(people):
         for name in NAMES:
             assert {shown.body for shown in world.wait(person, 1, name, 30.0)} == {f"m{n}"}
@@ -51,6 +55,14 @@ def test_killed_in_between_nothing_is_lost_and_nothing_doubled_where_the_vendor_
         assert len(accepted) == len(set(accepted)), "the vendor knows repeats"
     for vendor in world.vendors.values():
         vendor.delay = 0.0
+
+
+def running(world: Phones) -> set[int]:
+    """The pid of the push process, while it runs."""
+    try:
+        return {world.system.pid("push-1")}
+    except StopIteration:
+        return set()
 
 
 def test_a_vendor_that_is_down_for_a_while_gets_everything_afterwards(world: Phones, user: Callable[[], str]) -> None:
@@ -63,6 +75,18 @@ def test_a_vendor_that_is_down_for_a_while_gets_everything_afterwards(world: Pho
     world.wait(b, 3)
     world.vendors["huawei"].start()
     assert {p.body for p in world.wait(b, 3, "huawei", 20.0)} == {f"while it is down {n}" for n in range(3)}
+
+
+def test_a_large_group_is_told_of_now_and_then(world: Phones, user: Callable[[], str]) -> None:
+    a, b, c = user(), user(), user()
+    owner = world.client(a, 5)
+    group = groups.create(owner, b, c, name="Crowd")
+    world.away(b)
+    for n in range(5):
+        groups.say(owner, group, f"number {n}")
+    pushes = world.wait(b, 2)
+    assert [(p.title, p.body) for p in pushes] == [("Crowd", "New message")] * 2
+    assert pushes[1].badge == 5
 
 
 def test_tokens_that_all_look_dead_are_kept_but_a_few(world: Phones, user: Callable[[], str]) -> None:
