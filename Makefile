@@ -26,6 +26,7 @@ bench: $(VENV)/.bench  ## measure the hot paths on this machine
 	$(BIN)/python -m bench.group
 	$(BIN)/python -m bench.http
 	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.push
 
 docs: $(VENV)/.ready  ## rewrite the tables of the docs from the code
 	$(BIN)/python docs/reference.py
