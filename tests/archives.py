@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
-import redis
 
 from store.archive.database import Archive
 from store.archive.url import parse_archive
@@ -16,7 +15,7 @@ Rows = dict[tuple[str, int], tuple[Any, ...]]
 COLUMNS = "prev, n, type, flags, pack_id, payload, state, revision, changed, content, sender"
 
 
-def hot_rows(server: redis.Redis) -> Rows:
+def hot_rows(server: Any) -> Rows:
     """Every message in Redis, deleted ones included, by session and seqId."""
     found: Rows = {}
     for kind in ("h", "t"):

@@ -17,6 +17,7 @@ from store.redis import Redis
 from store.scripts import ALL
 from tests import mariadb as mariadbs
 from tests import raw
+from tests.redis_cluster import RedisCluster
 from tests.redis_server import Server
 from tests.system import LAYOUTS, System, running, topology_text
 
@@ -125,3 +126,13 @@ def archive(archive_url: str) -> Iterator[Archive]:
     made.write(migrations.migrate)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    found = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()

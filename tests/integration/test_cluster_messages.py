@@ -70,16 +70,6 @@ KEYS = Keys(64)
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
-    found = RedisCluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        found.start()
-        yield found
-    finally:
-        found.stop()
-
-
-@pytest.fixture(scope="module")
 def system(cluster: RedisCluster) -> Iterator[System]:
     with running(topology_text(tables={"store": {"redis": cluster.url}})) as found:
         yield found

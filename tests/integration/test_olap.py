@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import signal
+import tomllib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -45,7 +47,12 @@ def archive_of(system: System) -> str:
     return "embedded"
 
 
-def server_of(system: System) -> redis.Redis:
+def server_of(system: System) -> Any:
+    """Its Redis: a `redis.Redis`, or a `redis.RedisCluster`, which has the same methods."""
+    url = tomllib.loads(system.topology.read_text()).get("store", {}).get("redis", "embedded")
+    if url.startswith("redis+cluster://"):
+        host, _, port = url.removeprefix("redis+cluster://").split(",")[0].partition(":")
+        return redis.RedisCluster(host, int(port))
     path = next(p for p in (system.data / "run", *Path("/tmp").glob("imesh-*")) if (p / "redis.sock").exists())
     return redis.Redis(unix_socket_path=str(path / "redis.sock"))
 
