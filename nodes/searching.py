@@ -17,7 +17,7 @@ from mesh.errors import AppError, Overloaded
 from mesh.loop import now, wait_for
 from nodes.contracts_search import SearchQuery
 from nodes.reading import may_read
-from nodes.terms import Query, group_scope, text_of, user_scope
+from nodes.terms import Query, group_scope, scopes_of, sender_term, text_of, user_scope
 from packs.codes import Code
 from packs.ids import canonical_session, is_group_id, is_user_id
 from store.archive import search
@@ -43,6 +43,8 @@ SEARCHES = 8
 TOP = 2**53
 US_PER_MS = 1000
 
+Place = tuple[str, ...]
+"""Scopes, in all of which a message is: the two users of a single chat tell it from their others."""
 Ask = Callable[..., Any]
 """Runs a function of the archive that only reads, with arguments."""
 
@@ -75,8 +77,8 @@ class Searcher:
 
     def _find(self, user: str, asked: SearchQuery) -> Page:
         query = _query(asked.text)
-        may_see, scopes = self._seen_by(user, asked.session)
-        wanted = self._wanted(asked, scopes, query)
+        may_see, places = self._seen_by(user, asked.session)
+        wanted = self._wanted(asked, places, query)
         count = COUNT_DEFAULT if asked.limit <= 0 else min(asked.limit, COUNT_MAX)
         found: list[tuple[str, Entry]] = []
         most, spans, looked_at, ends = count + 1, 1, 0, now() + SECONDS
@@ -92,25 +94,25 @@ class Searcher:
             wanted = wanted._replace(high=candidates.reach - 1)
         return _page(found, count, str(wanted.high) if wanted.low <= wanted.high else "")
 
-    def _seen_by(self, user: str, session: str) -> tuple[Callable[[str], bool], list[str]]:
-        """Which sessions are looked at, and in which scopes they are. Raises `AppError` for one that he may not see."""
+    def _seen_by(self, user: str, session: str) -> tuple[Callable[[str], bool], list[Place]]:
+        """Which sessions are looked at, and where the index has them. Raises `AppError` for one that he may not see."""
         if not session:
             memberships = wait_for(partial(self._store.groups.of_users, [user]))
             groups = {membership.group for membership in memberships[0]}
-            scopes = [user_scope(user), *map(group_scope, sorted(groups))]
-            return lambda s: s in groups if is_group_id(s) else may_read(user, s), scopes
+            places: list[Place] = [(user_scope(user),), *((group_scope(group),) for group in sorted(groups))]
+            return lambda s: s in groups if is_group_id(s) else may_read(user, s), places
         only = canonical_session(session)
         if only is None:
             raise AppError(Code.PARAM, "sessionId is malformed")
         if is_group_id(only):
             if not self._store.groups.present(only, [user]).members:
                 raise AppError(Code.HISTORY_DENIED)
-            return lambda s: s == only, [group_scope(only)]
+            return lambda s: s == only, [(group_scope(only),)]
         if not may_read(user, only):
             raise AppError(Code.HISTORY_DENIED)
-        return lambda s: s == only, [user_scope(user)]
+        return lambda s: s == only, [scopes_of(only)]
 
-    def _wanted(self, asked: SearchQuery, scopes: Sequence[str], query: Query) -> Wanted:
+    def _wanted(self, asked: SearchQuery, places: Sequence[Place], query: Query) -> Wanted:
         """What the archive is asked. Raises `AppError`."""
         if asked.sender and not is_user_id(asked.sender):
             raise AppError(Code.PARAM, "senderId is malformed")
@@ -120,7 +122,8 @@ class Searcher:
         low = max(bottom, asked.since * US_PER_MS)
         high = min(top, int(asked.cursor or TOP), asked.until * US_PER_MS - 1 if asked.until > 0 else TOP)
         session = canonical_session(asked.session) or ""
-        return Wanted(tuple(scopes), query.terms, low, high, session, asked.sender)
+        words = (*query.terms, sender_term(asked.sender)) if asked.sender else query.terms
+        return Wanted(tuple(places), words, low, high, session, asked.sender)
 
     def _as_it_is(self, messages: Sequence[tuple[str, Entry]]) -> list[tuple[str, Entry]]:
         """The same messages after what was done to them that the archive does not know yet."""

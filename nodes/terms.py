@@ -52,6 +52,7 @@ _ASCII_WORDS = re.compile("[a-z0-9]+")
 class _Text(msgspec.Struct, rename="camel"):
     """What of a payload is looked at."""
 
+    sender: str = msgspec.field(name="from", default="")
     content: str = ""
     content_type: int = 0
 
@@ -79,21 +80,30 @@ def parts_of(text: str) -> Parts:
 
 
 def terms_of(session: str, entry: Entry) -> Terms:
-    """What a message is found by as it is now."""
-    return Terms(_scopes_of(session), frozenset(terms_of_text(text_of(entry))))
+    """What a message is found by as it is now: the terms of its text, and its sender."""
+    sender, text = _read(entry)
+    terms = terms_of_text(text)
+    if terms:
+        terms.add(sender_term(sender))
+    return Terms(scopes_of(session), frozenset(terms))
 
 
 def text_of(entry: Entry) -> str:
     """The text of a message, "" when it has none, or none any more."""
+    return _read(entry)[1]
+
+
+def _read(entry: Entry) -> tuple[str, str]:
+    """Sender and text."""
     if entry.state & (REVOKED | DELETED | HIDDEN):
-        return ""
+        return "", ""
     try:
         found = _text(entry.payload)
     except msgspec.MsgspecError:
-        return ""
+        return "", ""
     if found.content_type not in SEARCHABLE:
-        return ""
-    return entry.content if entry.state & OVERRIDDEN else found.content
+        return "", ""
+    return found.sender, entry.content if entry.state & OVERRIDDEN else found.content
 
 
 def terms_of_text(text: str) -> set[str]:
@@ -129,6 +139,11 @@ def group_scope(group: str) -> str:
     return _scope("g " + group)
 
 
+def sender_term(sender: str) -> str:
+    """The term of everything that somebody wrote."""
+    return "0" + _scope("s " + sender)
+
+
 @lru_cache(SCOPES)
 def _scope(of: str) -> str:
     digest = blake2b(of.encode(), digest_size=SCOPE_LENGTH * 5 // 8).digest()
@@ -136,8 +151,8 @@ def _scope(of: str) -> str:
 
 
 @lru_cache(SCOPES)
-def _scopes_of(session: str) -> tuple[str, ...]:
-    """In which scopes the messages of a session are found."""
+def scopes_of(session: str) -> tuple[str, ...]:
+    """In which scopes the messages of a session are found, each in all of them."""
     if is_group_id(session):
         return (group_scope(session),)
     if (members := single_members(session)) is not None:

@@ -42,10 +42,10 @@ class Terms(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A search: all `words` in one of the scopes, seqIds `low` to `high` (inclusive). A word may end with "*": one that
-    begins so. `session`, `sender`: "" for any."""
+    """A search: all `words` in one of the places, seqIds `low` to `high` (inclusive). A place is one scope, or several
+    that a message must be in all of. A word may end with "*": one that begins so. `session`, `sender`: "" for any."""
 
-    scopes: tuple[str, ...]
+    places: tuple[tuple[str, ...], ...]
     words: tuple[str, ...]
     low: int
     high: int
@@ -171,7 +171,9 @@ Rows = list[tuple[int, str]]
 
 def _find_sqlite(db: peewee.Database, wanted: Wanted, most: int) -> tuple[Rows, int]:
     words = [f'{word[:-1]}" *' if word.endswith("*") else f'{word}"' for word in wanted.words]
-    match = " OR ".join("(" + " AND ".join(f'"{scope}{word}' for word in words) + ")" for scope in wanted.scopes)
+    match = " OR ".join(
+        "(" + " AND ".join(f'"{scope}{word}' for scope in place for word in words) + ")" for place in wanted.places
+    )
     sql = (
         "SELECT rowid, sessions FROM search WHERE search MATCH ? AND rowid BETWEEN ? AND ? "
         "ORDER BY rowid DESC LIMIT ?"
@@ -182,10 +184,13 @@ def _find_sqlite(db: peewee.Database, wanted: Wanted, most: int) -> tuple[Rows, 
 
 def _find_mysql(db: peewee.Database, wanted: Wanted, most: int, spans: int) -> tuple[Rows, int]:
     last, first = wanted.high >> SPAN_BITS, wanted.low >> SPAN_BITS
-    first = max(first, last - max(1, min(spans, SPANNED_TERMS // len(wanted.scopes))) + 1)
+    first = max(first, last - max(1, min(spans, SPANNED_TERMS // len(wanted.places))) + 1)
     low = max(wanted.low, first << SPAN_BITS)
-    places = [scope + span_of(n << SPAN_BITS) for n in range(last, first - 1, -1) for scope in wanted.scopes]
-    match = " ".join("(" + " ".join(f"+{place}{word}" for word in wanted.words) + ")" for place in places)
+    spanned = [span_of(n << SPAN_BITS) for n in range(last, first - 1, -1)]
+    match = " ".join(
+        "(" + " ".join(f"+{scope}{span}{word}" for scope in place for word in wanted.words) + ")"
+        for span in spanned for place in wanted.places
+    )  # fmt: skip
     sql = (
         "SELECT seq, sessions FROM search WHERE MATCH(terms) AGAINST(%s IN BOOLEAN MODE) AND seq BETWEEN %s AND %s "
         "ORDER BY seq DESC LIMIT %s"

@@ -73,6 +73,8 @@ def test_everybody_finds_what_he_may_see(system: System, user: User) -> None:
     own, other = single_session(alice, bob), single_session(bob, carol)
     assert search(a, "天气", session_id=own) == ["今天天气很好"]
     assert search(a, "天气", session_id=group) == ["群里的天气"]
+    assert search(c, "天气", session_id=other) == search(b, "天气", session_id=other) == ["weather 天气"]
+    assert search(a, "天气", session_id=single_session(alice, alice)) == ["note: 天气!"]
     assert search(a, "天气", sender_id=bob) == ["群里的天气"]
     assert search(a, "天气", session_id=f"BM_shop_{alice}", sender_id="shop") == ["天气预报"]
     assert [code(answer(a, "天气", session_id=session)) for session in (other, "GC_none", f"BM_shop_{bob}")] == [28] * 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from nodes.terms import Query, group_scope, terms_of, text_of, user_scope
+from nodes.terms import Query, group_scope, scopes_of, sender_term, terms_of, text_of, user_scope
 from packs import structs as s
 from packs.ids import single_members, single_session
 from packs.message import stored_payload
@@ -41,7 +41,9 @@ def find(
     """All that is found, read a few candidates at a time."""
     query, found = Query(text), []
     while low <= high:
-        wanted = Wanted(scopes, query.terms, low, high, session, sender)
+        places = [scopes_of(session)] if session.startswith("SC_") else [(scope,) for scope in scopes]
+        words = (*query.terms, sender_term(sender)) if sender else query.terms
+        wanted = Wanted(tuple(places), words, low, high, session, sender)
         candidates = archive.read(search.find, wanted, most, 3)
         found += [(name, e.seq) for name, e in candidates.messages if query.matches(text_of(e))]
         assert candidates.reach <= high
