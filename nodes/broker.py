@@ -26,11 +26,14 @@ from nodes import publications
 from nodes.auth import AuthSettings
 from nodes.client import Client
 from nodes.contracts import Groups, Monitoring, Packs, Request, User
+from nodes.contracts_statistics import Statistics
+from nodes.deliveries import is_message
 from nodes.limits import BrokerLimits
 from nodes.login import Logins
 from nodes.memberships import BrokerSide, Memberships
 from nodes.monitors import TYPES as MONITORING
 from nodes.monitors import Monitors
+from nodes.outcomes import Outcomes
 from nodes.settings import BrokerSettings, is_loopback, parse_listen
 from nodes.watches import TYPES as WATCH_TYPES
 from nodes.watches import Watches
@@ -72,6 +75,7 @@ class BrokerNode(Node):
     user: User
     group: Groups | None
     history: Monitoring | None
+    olap: Statistics | None
 
     def start(self) -> None:
         settings: BrokerSettings = self.settings
@@ -89,6 +93,7 @@ class BrokerNode(Node):
         self._endpoints: dict[str, str] = {}
         self._resync_queue: list[Client] = []
         self._resync_share = 0
+        self._reports = Outcomes(self, self.olap, self._outcomes) if self.olap is not None else None
         self._timers = [Every(SWEEP_SECONDS, self._sweep), Every(RESYNC_STEP, self._resync_some)]
         self.process.fanout.listen(publications.USER, self._publication)
         self.process.fanout.listen(publications.GROUP, self._group_publication)
@@ -348,6 +353,7 @@ class BrokerNode(Node):
     def _deliver(self, clients: Sequence[Client], skip: str, body: bytes) -> None:
         packed: bytes | None = None
         as_json: bytes | None = None
+        delivered = 0
         for client in clients:
             if client.name == skip or client.origin is None:
                 continue
@@ -359,7 +365,14 @@ class BrokerNode(Node):
                 if packed is None:
                     packed = frame(body)
                 client.write(packed)
-        self.stats.counts["deliveries"] += len(clients)
+            delivered += 1
+        if is_message(body):
+            self.stats.counts["deliveries"] += delivered
+
+    def _outcomes(self) -> dict[str, int]:
+        """What the archive keeps of the counters."""
+        counts = self.stats.counts
+        return {"delivered": counts["deliveries"], "slow_readers": counts["connections.closed.slow_reader"]}
 
     def push(self, client: Client, pack_type: int, payload: bytes) -> None:
         """Send a pack that answers nothing."""
@@ -406,6 +419,8 @@ class BrokerNode(Node):
                 gevent.sleep(0)
         while self.streams.leaving:
             gevent.sleep(0.02)
+        if self._reports is not None:
+            self._reports.close()
 
     def stop(self) -> None:
         for timer in self._timers:

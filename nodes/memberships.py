@@ -450,7 +450,7 @@ class BrokerSide:
         return self._broker.online.get(user, ())
 
     def deliver(self, by_codec: Mapping[Codec, Iterable[Client]], items: Deliveries) -> None:
-        deliver(by_codec, items)
+        self._broker.stats.counts["deliveries"] += deliver(by_codec, items)
 
     def hint(self, user: str) -> None:
         for client in self.connections(user):

@@ -175,7 +175,8 @@ class Monitors:
             client = listener.client
             if client.origin is not None and not self._takes_part(client.origin.user, session):
                 by_codec.setdefault(client.codec, []).append(client)
-        deliver(by_codec, [(item[1], item[2]) for item in items])
+        counts = self._broker.stats.counts
+        counts["deliveries"] += deliver(by_codec, [(item[1], item[2]) for item in items])
 
     def _takes_part(self, user: str, session: str) -> bool:
         """Whether he gets what is said there anyway."""

@@ -24,6 +24,7 @@ from nodes.packs import Item, PackNode, handles
 from nodes.reading import pack_of
 from nodes.retention import OlapSettings, Retention
 from nodes.searching import Searcher
+from nodes.statistics import StatisticsAnswers
 from packs.codes import Code
 from packs.ids import is_user_id
 from packs.structs_social import SearchResp
@@ -39,7 +40,7 @@ ALARMS = (0.75, 0.5, 0.25)
 """Parts of `[store] log_rows` from which on `status` shows an alarm."""
 
 
-class OlapNode(PackNode, c.Archive, Search):
+class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
     """Cold storage."""
 
     Settings = OlapSettings

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from typing import Any
 
 import gevent
@@ -20,7 +21,9 @@ import msgspec
 from mesh.errors import AppError
 from nodes import hot
 from nodes.contracts import Previewed, Push, PushInfo, PushRecord, RegInfo, Registered
+from nodes.contracts_statistics import Statistics
 from nodes.devices import require_user
+from nodes.outcomes import Outcomes
 from nodes.packs import Item, PackNode, handles
 from nodes.push_entries import Note, Target, decode_record
 from nodes.push_feed import Feed
@@ -49,6 +52,7 @@ class PushNode(PackNode, Push):
 
     sections = {**hot.SECTIONS, "push": PushSettings}
     publishes = True  # nothing: but so it sees who is there
+    olap: Statistics | None
 
     def start(self) -> None:
         settings: PushSettings = self.section("push")
@@ -69,6 +73,7 @@ class PushNode(PackNode, Push):
         self._feed = Feed(consumer, self._recipients, settings, self.stats, self.log, trims)
         self._missed = Missed(self._store, self.process.fanout, self._recipients, settings, self.log)
         self.stats.gauge("push.resting", lambda: self._feed.held)
+        self._reports = Outcomes(self, self.olap, self._outcomes) if self.olap is not None else None
 
     def _gauges(self, name: str, sender: Sender) -> None:
         self.stats.gauge(f"{name}.queued", lambda: sender.waiting.queued)
@@ -76,6 +81,16 @@ class PushNode(PackNode, Push):
         self.stats.gauge(f"{name}.queue_age_seconds", lambda: round(sender.oldest, 3))
         self.stats.gauge(f"{name}.resting_seconds", lambda: round(sender.outlet.breaker.seconds, 1))
         self.stats.gauge(f"{name}.doubted_tokens", lambda: sender.outlet.dead.doubted)
+
+    def _outcomes(self) -> Counter[str]:
+        """What the archive keeps of the counters: what vendors answered, each try, and what never went to one."""
+        found: Counter[str] = Counter()
+        for name, number in self.stats.counts.items():
+            if name.startswith("drops.push."):
+                found["push.dropped"] += number
+            elif name.startswith("push.") and name.count(".") > 1:
+                found["push." + name.rpartition(".")[2]] += number
+        return found
 
     def _count(self, name: str, number: int) -> None:
         self.stats.counts[name] += number
@@ -92,6 +107,8 @@ class PushNode(PackNode, Push):
         self._feed.stop()
         self._missed.stop()
         gevent.joinall([gevent.spawn(sender.stop, DRAIN_SECONDS) for sender in self._senders.values()])
+        if self._reports is not None:
+            self._reports.close()
 
     def describe(self) -> dict[str, Any]:
         return {"outlets": [sender.outlet.name for sender in self._senders.values()]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from store.client import Client
@@ -93,3 +94,9 @@ class Users:
         reply = self._reads.ask("ZRANGE", USERS, start, start + count - 1, "WITHSCORES")
         fields = iter(reply)
         return [(user.decode(), int(created)) for user, created in zip(fields, fields, strict=True)]
+
+    def made_since(self, times: Sequence[int]) -> list[int]:
+        """How many accounts were made from each of these times (ms) on to before the next, the last one excepted. In a
+        greenlet."""
+        commands = [("ZCOUNT", USERS, start, f"({end}") for start, end in pairwise(times)]
+        return [int(reply) for reply in self._reads.ask_all(commands)]

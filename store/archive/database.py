@@ -8,6 +8,7 @@ stand in a queue of one, readers in a queue of a few.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import gevent.monkey
@@ -87,6 +88,12 @@ class _Mysql(peewee.MySQLDatabase):
 def kind_of(db: peewee.Database) -> str:
     """SQLITE or MYSQL."""
     return MYSQL if isinstance(db, peewee.MySQLDatabase) else SQLITE
+
+
+def writing(db: peewee.Database) -> AbstractContextManager[Any]:
+    """A transaction that writes. On SQLite it holds the one lock from its begin on: what it reads stays so."""
+    found: AbstractContextManager[Any] = db.atomic("IMMEDIATE") if kind_of(db) == SQLITE else db.atomic()
+    return found
 
 
 def _database(address: ArchiveAddress) -> peewee.Database:

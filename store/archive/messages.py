@@ -5,6 +5,7 @@ A write is harmless when repeated, in any order: of two rows of a message the on
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import itemgetter
@@ -12,11 +13,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 import peewee
+import pymysql
 
 from store import entries
-from store.archive import unindexed
-from store.archive.database import MYSQL, kind_of
+from store.archive import rollups, unindexed
+from store.archive.database import MYSQL, kind_of, writing
 from store.archive.models import Message
+from store.archive.rollups import Sent
 from store.entries import DELETED, Entry
 from store.keys import dedup_field
 
@@ -31,9 +34,17 @@ _COLUMNS = tuple(Message._meta.sorted_field_names)
 ENTRY_COLUMNS = "seq, prev, n, type, flags, pack_id, payload, state, revision, changed, content"
 _REVISION = _COLUMNS.index("revision")
 _place = itemgetter(0, 1)
+_counted = itemgetter(*(_COLUMNS.index(c) for c in ("session", "seq", "type", "sender", "state")))
 
 Row = tuple[Any, ...]
 """The columns of a message, in the order of the model."""
+Place = tuple[str, int]
+Known = dict[Place, tuple[int, int]]
+"""State and revision of messages that are there, by session and seqId."""
+DUPLICATES = (sqlite3.IntegrityError, pymysql.IntegrityError)
+"""What an INSERT raises of rows that are there, among other things."""
+PLACES_AT_ONCE = 100
+"""Messages looked up by one statement."""
 
 
 class _Sender(msgspec.Struct):
@@ -75,16 +86,31 @@ def row_of(session: str, entry: bytes, operator: str) -> Row:
 
 
 def put(db: peewee.Database, rows: Sequence[Row]) -> None:
-    """Write rows in one transaction, sorted, so that two writers do not lock each other out. They are noted for the
-    search index in the same transaction."""
+    """Write rows, count them (`rollups.py`) and note them for the search index, in one transaction.
+
+    An INSERT that works proves its rows new, so usually nothing has to be looked up. When it does not work, or a row is
+    a later revision, what is there is read, and locked, first. Rows are sorted, so that two writers do not lock each
+    other out.
+    """
     newest: dict[Any, Row] = {}
     for row in rows:
         place = _place(row)
         if place not in newest or row[_REVISION] >= newest[place][_REVISION]:
             newest[place] = row
-    with db.atomic():
-        db.cursor().executemany(_upsert(kind_of(db)), sorted(newest.values(), key=_place))
-        unindexed.note(db, list(newest))
+    places = sorted(newest)
+    doubtful = [place for place in places if newest[place][_REVISION]]
+    there: Known = {}
+    while True:
+        known = len(there)
+        try:
+            with writing(db):
+                there = _known(db, doubtful)
+                _write(db, [newest[place] for place in places], there)
+                return
+        except DUPLICATES:
+            if doubtful is places and len(there) == known:
+                raise  # it is no duplicate that is in the way
+            doubtful = places
 
 
 def remove(db: peewee.Database, places: Sequence[tuple[str, int]]) -> None:
@@ -95,20 +121,42 @@ def remove(db: peewee.Database, places: Sequence[tuple[str, int]]) -> None:
         unindexed.note(db, places)
 
 
-def _upsert(kind: str) -> str:
-    columns = ", ".join(_COLUMNS)
+def _known(db: peewee.Database, places: Sequence[Place]) -> Known:
+    """State and revision of the messages that are there, locked until the transaction ends."""
+    found: Known = {}
+    lock = " FOR UPDATE" if kind_of(db) == MYSQL else ""
+    for i in range(0, len(places), PLACES_AT_ONCE):
+        some = places[i : i + PLACES_AT_ONCE]
+        where = " OR ".join([f"(session = {db.param} AND seq = {db.param})"] * len(some))
+        sql = f"SELECT session, seq, state, revision FROM messages WHERE {where}{lock}"
+        for session, seq, state, revision in db.execute_sql(sql, [part for place in some for part in place]).fetchall():
+            found[session, seq] = state, revision
+    return found
+
+
+def _write(db: peewee.Database, rows: Sequence[Row], there: Known) -> None:
+    """Insert the rows that are not there, replace those of a lower revision; count and note both."""
+    new = rows
+    later: list[Row] = []
+    if there:
+        new = [row for row in rows if _place(row) not in there]
+        later = [row for row in rows if _place(row) in there and row[_REVISION] > there[_place(row)][1]]
+    columns, marks = ", ".join(_COLUMNS), ", ".join([db.param] * len(_COLUMNS))
+    insert = f"INSERT INTO messages ({columns}) VALUES ({marks})"
+    if new:
+        db.cursor().executemany(insert, new)
+    if later:
+        db.cursor().executemany(f"{insert} {_replacing(kind_of(db))}", later)
+    counted = [Sent._make((*_counted(row), -1)) for row in new]
+    counted += [Sent._make((*_counted(row), there[_place(row)][0])) for row in later]
+    rollups.count(db, counted)
+    unindexed.note(db, [_place(row) for row in (*new, *later)])
+
+
+def _replacing(kind: str) -> str:
     if kind == MYSQL:
-        # Assignments are made in order, so the revision comes last.
-        changes = [c for c in CHANGING if c != "revision"] + ["revision"]
-        sets = ", ".join(f"{c} = IF(VALUES(revision) > revision, VALUES({c}), {c})" for c in changes)
-        marks = ", ".join(["%s"] * len(_COLUMNS))
-        return f"INSERT INTO messages ({columns}) VALUES ({marks}) ON DUPLICATE KEY UPDATE {sets}"
-    sets = ", ".join(f"{c} = excluded.{c}" for c in CHANGING)
-    marks = ", ".join("?" * len(_COLUMNS))
-    return (
-        f"INSERT INTO messages ({columns}) VALUES ({marks}) ON CONFLICT (session, seq) DO UPDATE SET {sets} "
-        "WHERE excluded.revision > messages.revision"
-    )
+        return "ON DUPLICATE KEY UPDATE " + ", ".join(f"{c} = VALUES({c})" for c in CHANGING)
+    return "ON CONFLICT (session, seq) DO UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in CHANGING)
 
 
 def page(db: peewee.Database, session: str, below: int, count: int, size: int = PAGE_BYTES) -> list[bytes]:

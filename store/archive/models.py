@@ -114,6 +114,55 @@ class Fill(Model):
         table_name = "fill"
 
 
-MODELS = (Message, Poison, Migration, Dataset, Unindexed, Fill)
-DERIVED = (Migration, Dataset, Unindexed, Fill)
+class Rollup(Model):
+    """What was sent within an hour or a day, by one user, in one group, of one type, or in all: kept with each batch of
+    messages (`rollups.py`)."""
+
+    kind = peewee.IntegerField()
+    """What `subject` is: one of `rollups.Kind`."""
+    span = peewee.IntegerField()
+    """Seconds: an hour or a day."""
+    start = peewee.BigIntegerField()
+    """s since the epoch, a multiple of the span."""
+    subject = AsciiField(max_length=SESSION_LENGTH)
+    messages = peewee.BigIntegerField()
+    revoked = peewee.BigIntegerField()
+    overridden = peewee.BigIntegerField()
+    deleted = peewee.BigIntegerField()
+    """How many of the messages are so by now."""
+    users = peewee.BigIntegerField()
+    """Users that sent any, in the row of all; 0 in the others."""
+
+    class Meta:
+        table_name = "rollups"
+        primary_key = peewee.CompositeKey("kind", "span", "start", "subject")
+
+
+class Sender(Model):
+    """A user, and the hour in which he sent his first message (s since the epoch)."""
+
+    sender = AsciiField(max_length=ID_LENGTH, primary_key=True)
+    first = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "senders"
+
+
+class Outcome(Model):
+    """What one life of a process counted of something within an hour."""
+
+    hour = peewee.BigIntegerField()
+    """s since the epoch."""
+    source = AsciiField(max_length=ID_LENGTH)
+    """Process and start id."""
+    outcome = AsciiField(max_length=ID_LENGTH)
+    total = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "outcomes"
+        primary_key = peewee.CompositeKey("hour", "source", "outcome")
+
+
+MODELS = (Message, Poison, Migration, Dataset, Unindexed, Fill, Rollup, Sender, Outcome)
+DERIVED = (Migration, Dataset, Unindexed, Fill, Rollup, Sender)
 """Tables that no export has: they tell of the database, or are made again from the others."""

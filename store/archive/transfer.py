@@ -26,7 +26,7 @@ import pymysql.cursors
 
 from store import entries
 from store.archive import messages
-from store.archive.database import MYSQL, kind_of
+from store.archive.database import MYSQL, kind_of, writing
 from store.archive.models import DERIVED, MODELS, Dataset, Message
 from store.entries import Entry
 from store.errors import StoreRefused
@@ -213,7 +213,7 @@ def load(db: peewee.Database, rows: Sequence[tuple[int, dict[str, Any]]]) -> Cou
         ) as error:
             raise BadLine(f"line {number}: {type(error).__name__}: {error}") from None
         found.setdefault(table, []).append(values)
-    with db.atomic():
+    with writing(db):
         for table, written in found.items():
             if table == "messages":
                 messages.put(db, written)

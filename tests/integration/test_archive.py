@@ -146,6 +146,7 @@ def test_texts_of_mysql_are_utf8_and_ids_ascii(mariadb: MariaDB) -> None:
     found = set(made.read(lambda db: db.execute_sql(sql).fetchall()))
     made.close()
     ids = {"session", "sender", "pack_id", "operator", "id", "tag", "entry", "terms", "sessions"}
+    ids |= {"subject", "source", "outcome"}
     assert found
     for name, collation in found:
         assert collation == ("ascii_bin" if name in ids else "utf8mb4_bin"), name

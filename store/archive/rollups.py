@@ -1,0 +1,179 @@
+"""Rollups: what was sent per hour and day, counted in the transaction that writes the messages, and so exact.
+
+A message counts once, in the buckets of the moment it was stored (its seqId) and under the type, sender and group that
+it has; that it was revoked, overridden or deleted since counts in the same buckets. Buckets are of UTC. Whoever writes
+messages says which are new and what the others were before (`messages.put`); nothing here looks at a message twice.
+
+A batch is one statement per bucket, kind and column, with a row per name. The rows of all (`Kind.ALL`) are written
+first: each bucket has one, so of several writers the second waits there until the first has committed, none of them
+locks another one out further on, and what is read behind it stays so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import NamedTuple, TypeVar
+
+import peewee
+
+from store.archive.database import MYSQL, kind_of
+from store.entries import DELETED, OVERRIDDEN, REVOKED
+from store.keys import GROUP_PREFIX
+
+T = TypeVar("T")
+HOUR, DAY = 3600, 86_400
+"""Spans of the buckets, in seconds."""
+US_PER_HOUR = HOUR * 1_000_000
+NOTICE = 16
+"""The type of messages whose sender is an app, and no user."""
+MESSAGES, USERS = "messages", "users"
+STATES = {"revoked": REVOKED, "overridden": OVERRIDDEN, "deleted": DELETED}
+"""Columns that count messages in a state."""
+NAMES_AT_ONCE = 500
+"""Names in one statement: PyMySQL makes one of many rows only when they are all parameters, which costs three times as
+much as these."""
+
+
+class Kind(IntEnum):
+    """What a rollup is of; its `subject` is "", the number of a pack type, a user, a group."""
+
+    ALL = 0
+    TYPE = 1
+    USER = 2
+    GROUP = 3
+
+
+class Sent(NamedTuple):
+    """A message, as far as it is counted. `before` is its state when it was counted last, -1 for a new one."""
+
+    session: str
+    seq: int
+    type: int
+    sender: str
+    state: int
+    before: int
+
+
+class Bucket(NamedTuple):
+    """Where something is counted. `span` and `start` (since the epoch) are in seconds."""
+
+    kind: Kind
+    span: int
+    start: int
+    column: str
+
+
+Tally = Mapping[Bucket, Mapping[str, int]]
+"""What is added to each name of a bucket."""
+
+
+def count(db: peewee.Database, sent: Sequence[Sent]) -> None:
+    """Count messages, in the transaction that writes them."""
+    tally = _tally(sent)
+    rest = []
+    for bucket in sorted(tally):
+        if bucket.kind == Kind.ALL:
+            _add(db, bucket, tally[bucket])
+        else:
+            rest.append(bucket)
+    _count_users(db, tally)
+    for bucket in rest:
+        _add(db, bucket, tally[bucket])
+
+
+def _tally(sent: Sequence[Sent]) -> Tally:
+    found: defaultdict[Bucket, Counter[str]] = defaultdict(Counter)
+    _tally_column(found, MESSAGES, [m for m in sent if m.before < 0], 1)
+    changed = [m for m in sent if m.state != max(m.before, 0)]
+    if changed:
+        for column, bit in STATES.items():
+            now = [m for m in changed if m.state & bit and not max(m.before, 0) & bit]
+            no_more = [m for m in changed if max(m.before, 0) & bit and not m.state & bit]
+            _tally_column(found, column, now, 1)
+            _tally_column(found, column, no_more, -1)
+    return found
+
+
+def _tally_column(found: Mapping[Bucket, Counter[str]], column: str, messages: Sequence[Sent], times: int) -> None:
+    for hour, some in _by_hour(messages):
+        for kind, names in (
+            (Kind.ALL, {"": len(some)}),
+            (Kind.TYPE, Counter([str(m.type) for m in some])),
+            (Kind.USER, Counter([m.sender for m in some if m.type != NOTICE])),
+            (Kind.GROUP, Counter([m.session for m in some if m.session.startswith(GROUP_PREFIX)])),
+        ):
+            if names:
+                add = names if times == 1 else {name: times * n for name, n in names.items()}
+                found[Bucket(kind, HOUR, hour, column)].update(add)
+                found[Bucket(kind, DAY, hour // DAY * DAY, column)].update(add)
+
+
+def _by_hour(messages: Iterable[Sent]) -> Iterator[tuple[int, list[Sent]]]:
+    found: defaultdict[int, list[Sent]] = defaultdict(list)
+    for message in messages:
+        found[message.seq // US_PER_HOUR].append(message)
+    for hour, some in found.items():
+        yield hour * HOUR, some
+
+
+def _count_users(db: peewee.Database, tally: Tally) -> None:
+    """Count users in the buckets in which they have sent nothing before. Who has a row of an hour has one of its day,
+    and is a known sender since that hour at the latest."""
+    of_days: defaultdict[Bucket, set[str]] = defaultdict(set)
+    first: dict[str, int] = {}
+    for bucket in sorted(tally, reverse=True):
+        if bucket[:2] == (Kind.USER, HOUR) and bucket.column == MESSAGES:
+            new = _without_row(db, bucket, tally[bucket])
+            _add_users(db, bucket, new)
+            of_days[bucket._replace(span=DAY, start=bucket.start // DAY * DAY)] |= new
+            first.update(dict.fromkeys(new, bucket.start))
+    for bucket, names in sorted(of_days.items()):
+        _add_users(db, bucket, _without_row(db, bucket, names))
+    if first:
+        _note_senders(db, first)
+
+
+def _without_row(db: peewee.Database, bucket: Bucket, names: Collection[str]) -> set[str]:
+    found = set(names)
+    for some in _parts(sorted(names), NAMES_AT_ONCE):
+        sql = (
+            f"SELECT subject FROM rollups WHERE kind = {bucket.kind:d} AND span = {bucket.span} "
+            f"AND start = {bucket.start} AND subject IN ({', '.join([db.param] * len(some))})"
+        )
+        found.difference_update(name for (name,) in db.execute_sql(sql, some).fetchall())
+    return found
+
+
+def _add_users(db: peewee.Database, bucket: Bucket, names: Collection[str]) -> None:
+    if names:
+        _add(db, bucket._replace(kind=Kind.ALL, column=USERS), {"": len(names)})
+
+
+def _add(db: peewee.Database, bucket: Bucket, names: Mapping[str, int]) -> None:
+    kind, span, start, column = bucket
+    if kind_of(db) == MYSQL:
+        rest = f"ON DUPLICATE KEY UPDATE {column} = {column} + VALUES({column})"
+    else:
+        rest = f"ON CONFLICT (kind, span, start, subject) DO UPDATE SET {column} = {column} + excluded.{column}"
+    for some in _parts(sorted(names.items()), NAMES_AT_ONCE):
+        rows = ", ".join([f"({kind:d}, {span}, {start}, {db.param}, {db.param})"] * len(some))
+        sql = f"INSERT INTO rollups (kind, span, start, subject, {column}) VALUES {rows} {rest}"
+        db.execute_sql(sql, [value for item in some for value in item])
+
+
+def _note_senders(db: peewee.Database, first: Mapping[str, int]) -> None:
+    if kind_of(db) == MYSQL:
+        rest = "ON DUPLICATE KEY UPDATE first = LEAST(first, VALUES(first))"
+    else:
+        rest = "ON CONFLICT (sender) DO UPDATE SET first = excluded.first WHERE excluded.first < first"
+    for some in _parts(sorted(first.items()), NAMES_AT_ONCE):
+        rows = ", ".join([f"({db.param}, {db.param})"] * len(some))
+        sql = f"INSERT INTO senders (sender, first) VALUES {rows} {rest}"
+        db.execute_sql(sql, [value for item in some for value in item])
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for i in range(0, len(items), size):
+        yield items[i : i + size]
