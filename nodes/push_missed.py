@@ -16,6 +16,7 @@ from mesh.loop import now, wait_for
 from nodes import publications
 from nodes.push_recipients import Notice, Recipients, notice_of
 from packs.codec import decode_payload
+from packs.errors import PayloadError
 from packs.flags import COUNTER
 from packs.structs import MsgReq
 from store.entries import REVOKED
@@ -68,11 +69,12 @@ class Missed:
         fresh = True
         while not self._stopping:
             gevent.sleep(LOOK_SECONDS)
-            if not self._gone and not fresh:
-                continue
-            if not self._recipients.complete:
+            if (not self._gone and not fresh) or not self._recipients.complete:
                 continue
             try:
+                if not self._recipients.wanted():
+                    self._gone.clear()
+                    continue
                 if fresh:
                     for user in self._store.devices.left_since(int(time.time() * 1000) - LATELY_MS):
                         self._gone.setdefault(user, now())
@@ -118,7 +120,10 @@ class Missed:
             return None
         if self._recipients.was_pushed(user, overview.session, entry.seq):
             return None
-        message = decode_payload(MsgReq, entry.payload)
+        try:
+            message = decode_payload(MsgReq, entry.payload)
+        except PayloadError:
+            return None
         if message.sender == user or entry.state & REVOKED:
             return None
         return notice_of(

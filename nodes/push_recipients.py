@@ -76,6 +76,7 @@ class Recipients:
         self._senders = senders
         self._count = count
         self._wording = Wording(settings)
+        self._wanted = False
         self._names: dict[str, str] = {}
         self._forget_at = 0.0
         self._lately: dict[tuple[str, str], int] = {}  # (user, session) -> newest seqId that was pushed
@@ -91,7 +92,8 @@ class Recipients:
 
     def wanted(self) -> bool:
         """Whether anybody ever registered. Raises `StoreError`."""
-        return self._store.registrations.any()
+        self._wanted = self._wanted or self._store.registrations.any()
+        return self._wanted
 
     def is_any_away(self, session: str) -> bool:
         """Whether pushes go to one of those of a session that is no group."""
@@ -184,7 +186,9 @@ class Recipients:
         return total
 
     def _was_told(self, notice: Notice, user: str) -> bool:
-        return not notice.kind and self.was_pushed(user, notice.session, notice.seq)
+        """Whether there is nothing new in it for him: what became of a message only matters while it is what his phone
+        shows of the session."""
+        return self.was_pushed(user, notice.session, notice.seq + 1 if notice.kind else notice.seq)
 
     def was_pushed(self, user: str, session: str, seq: int) -> bool:
         """Whether this message was pushed to him lately, or a newer one of the session."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import gevent
+import msgspec
 from gevent.event import Event
 from gevent.pool import Pool
 
@@ -160,11 +161,21 @@ class Sender:
             self.oldest = 0.0
             self._wake.wait(IDLE_SECONDS)
             return
-        self._begin([_Job(id_, push_entries.decode(entry)) for id_, entry in found])
+        self._begin([job for id_, entry in found if (job := self._job(id_, entry)) is not None])
+
+    def _job(self, id_: bytes, entry: bytes) -> _Job | None:
+        """None for an entry that another version wrote and this one cannot read: it would come again for ever."""
+        try:
+            return _Job(id_, push_entries.decode(entry))
+        except msgspec.MsgspecError as error:
+            self._log.error("an entry of the queue is dropped", outlet=self.outlet.name, error=error)
+            self._stats.counts["drops.push.unreadable"] += 1
+            self.queue.settle([id_], (), b"")
+            return None
 
     def _begin(self, jobs: list[_Job]) -> None:
         clock = time.time()
-        self.oldest = max(0.0, clock - min(job.entry.queued for job in jobs) / 1000)
+        self.oldest = max((clock - job.entry.queued / 1000 for job in jobs), default=0.0)
         rows: list[tuple[_Job, Note, Target]] = []
         for job in jobs:
             self._jobs[job.id] = job

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import zmq.green as zmq
 
 from mesh.control import call_method
 from mesh.topology import load
@@ -39,6 +42,20 @@ class Phones:
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a node, as `imesh call` does."""
         return call_method(load(self.system.topology, self.system.data), method, list(arguments), 10.0)
+
+    def counters(self) -> dict[str, int]:
+        """What the push node counts, as it publishes it."""
+        context = zmq.Context()
+        socket = context.socket(zmq.SUB)
+        try:
+            socket.connect(self.system.status()["push-1"]["stats"])
+            socket.subscribe(b"stats.push")
+            assert socket.poll(5000), "no statistics"
+            found: dict[str, int] = json.loads(socket.recv_multipart()[1])["counters"]
+            return found
+        finally:
+            socket.close(0)
+            context.destroy(0)
 
     def records(self, vendor: str, user: str) -> list[list[Any]]:
         """What became of pushes to a user."""

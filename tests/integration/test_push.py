@@ -282,6 +282,8 @@ def test_the_command_line(world: Phones, user: Callable[[], str]) -> None:
     assert (shown.title, shown.badge) == ("Hello", 7)
     wait_until(lambda: world.records("apns", b), "the record")
     assert f"accepted     {b}" in run("push", "records", "main", "apns").stdout
+    counters = world.counters()
+    assert counters["push.queued"] >= counters["push.main.apns.accepted"] > 0
     nobody = run("push", "test", user())
     assert nobody.returncode == 1
     assert "takes pushes now" in nobody.stderr

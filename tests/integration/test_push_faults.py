@@ -14,6 +14,7 @@ from tests import groups
 from tests.phones import Phones, phones
 from tests.raw import code
 from tests.simulators.server import Everything
+from tests.system import ERRORS
 from tests.waiting import wait_until
 
 NAMES = ("apns", "vivo", "oppo", "huawei")
@@ -112,6 +113,8 @@ def test_a_user_whose_connection_is_dead_gets_what_came_meanwhile(user: Callable
         sender.close()
         (shown,) = world.wait(b, 1)
         assert shown.body in ("into the void", "New message")
+        assert world.system.stop() == 0
+        assert not ERRORS.search(world.system.log)
 
 
 def test_a_broker_that_dies_takes_nobodys_messages_with_it(world: Phones, user: Callable[[], str]) -> None:
