@@ -88,12 +88,16 @@ class Sender:
 
     def run(self) -> None:
         """Send until `stop`; in a greenlet."""
-        self._patient(self.queue.open)
+        opened = False
         while not self._stopping:
             try:
+                if not opened:
+                    self.queue.open()
+                    opened = True
                 self._turn()
             except StoreError as error:
                 self._log.warning("the queue of pushes cannot be read", outlet=self.outlet.name, error=error)
+                opened = False  # its data may be gone
                 gevent.sleep(STORE_SECONDS)
 
     def settle(self) -> None:

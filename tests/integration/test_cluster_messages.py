@@ -61,6 +61,7 @@ from tests.integration.test_protocol_read import (
     test_many_at_once_from_several_devices,  # noqa: F401
     test_over_tombstones_and_what_does_not_count,  # noqa: F401
 )
+from tests.integration.test_push_log import test_a_push_is_a_line_without_its_text  # noqa: F401
 from tests.load import Load
 from tests.redis_cluster import RedisCluster
 from tests.system import System, running, topology_text

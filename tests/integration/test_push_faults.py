@@ -117,6 +117,21 @@ def test_a_user_whose_connection_is_dead_gets_what_came_meanwhile(user: Callable
         assert not ERRORS.search(world.system.log)
 
 
+def test_pushes_survive_the_store(world: Phones, user: Callable[[], str]) -> None:
+    a, people = user(), [user() for _ in range(5)]
+    for person in people:
+        world.away(person, "apns", "oppo")
+    sender = world.client(a, 5)
+    for person in people:
+        assert code(sender.text(person, "before")) == 0
+    world.wait(people[0], 1)  # it is at work
+    world.system.kill("redis")
+    for person in people:
+        for vendor in ("apns", "oppo"):
+            assert {p.body for p in world.wait(person, 1, vendor, 20.0)} == {"before"}
+        assert len(world.got(person, "oppo")) == 1
+
+
 def test_a_broker_that_dies_takes_nobodys_messages_with_it(world: Phones, user: Callable[[], str]) -> None:
     a, b = user(), user()
     phone = world.client(b, 2)
