@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from bench.dialects import Dialect, Peer, text_of
-from bench.pairs import EVENTS, Result, received
+from bench.pairs import EVENTS, PATIENCE_SECONDS, Result, received
 
 WATCHERS = 8
 QUIET_SECONDS = 0.5
@@ -77,6 +77,7 @@ class Crowd:
         result = self._result
         result.seconds = time.perf_counter() - started
         self._more = False
+        self._complete()
         self.drain()
         result.wrong += abs(result.sent - result.acked)
         result.delivered = sum(self._counts.values())
@@ -111,6 +112,16 @@ class Crowd:
         if self._more:
             for _ in range(took.acked):
                 self._send(peer)
+
+    def _complete(self) -> None:
+        """Read until everything that was sent is acknowledged and delivered, or nothing has come for long."""
+        result, idle = self._result, time.perf_counter()
+        own = sum(self._by_fd[fd].number - before for fd, before in self._sent.items())
+        while result.acked < result.sent or sum(self._counts.values()) < result.sent * len(self.peers) - own:
+            if self._poll(0.1):
+                idle = time.perf_counter()
+            elif time.perf_counter() > idle + PATIENCE_SECONDS:
+                break
 
     def drain(self) -> None:
         """Read until nothing has come for a while."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from bench.dialects import Dialect, Peer, text_of
 
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 5.0
 """What has not come for so long will not come."""
 EVENTS = 1024
 """Connections handled per look, at most."""

@@ -70,25 +70,25 @@ def group(system: System, online: int, seconds: float) -> Figures:
 
 def logins(system: System, count: int) -> Figures:
     """Known users log in, as fast as they are let."""
-    users = _users(count)
-    system.dialect.register(system.address(), users)
-    peers = system.dialect.connect(system.address(), users[:1])  # everything is loaded
+    names = users(count)
+    system.dialect.register(system.address(), names)
+    peers = system.dialect.connect(system.address(), names[:1])  # everything is loaded
     clock = system.clock(generator=os.getpid())
-    peers += system.dialect.connect(system.address(), users[1:])
-    figures = _figures(clock, count - 1)
+    peers += system.dialect.connect(system.address(), names[1:])
+    figures = figures_of(clock, count - 1)
     _close(peers)
     return figures
 
 
 def idle(system: System, count: int) -> Figures:
     """Resident KiB that a logged-in connection adds, by group of processes and in `sum`; and CPU µs of its login."""
-    users = _users(count)
-    system.dialect.register(system.address(), users)
-    first = system.dialect.connect(system.address(), users[:1])
+    names = users(count)
+    system.dialect.register(system.address(), names)
+    first = system.dialect.connect(system.address(), names[:1])
     before = system.memory()
     clock = system.clock(generator=os.getpid())
-    peers = system.dialect.connect(system.address(), users[1:])
-    figures = _figures(clock, count - 1)
+    peers = system.dialect.connect(system.address(), names[1:])
+    figures = figures_of(clock, count - 1)
     time.sleep(REST_SECONDS)
     after = system.memory()
     _close(first + peers)
@@ -102,38 +102,38 @@ def catch_up(system: System, count: int, messages: int) -> Figures:
 
     CPU µs by message (`us`) and by user (`user_us`), the logins among it; `seconds` until the last one has all.
     """
-    users = _users(count)
-    system.dialect.away(system.address(), users)
-    sent = _write(system, users, messages)
+    names = users(count)
+    system.dialect.away(system.address(), names)
+    _, sent = write(system, names, messages)
     time.sleep(REST_SECONDS)
     clock = system.clock(generator=os.getpid())
-    came = system.dialect.catch_up(system.address(), users, messages)
-    figures = _figures(clock, count * messages)
+    came = system.dialect.catch_up(system.address(), names, messages)
+    figures = figures_of(clock, count * messages)
     wrong = sum(
-        a != b for user, texts in zip(users, came, strict=True) for a, b in zip(sent[user], texts, strict=False)
+        a != b for user, texts in zip(names, came, strict=True) for a, b in zip(sent[user], texts, strict=False)
     )
     wrong += sum(abs(messages - len(texts)) for texts in came)
     return {**figures, "user_us": figures["us"] * messages, "wrong": wrong}
 
 
-def _write(system: System, users: list[str], messages: int) -> dict[str, list[str]]:
-    """One user writes to all; what each must get, once everything is acknowledged."""
-    system.dialect.register(system.address(), writer_names := _users(1))
-    (writer,) = system.dialect.connect(system.address(), writer_names)
+def write(system: System, readers: list[str], messages: int) -> tuple[str, dict[str, list[str]]]:
+    """One user writes to all: his name, and what each must get, once everything is acknowledged."""
+    system.dialect.register(system.address(), names := users(1))
+    (writer,) = system.dialect.connect(system.address(), names)
     system.dialect.acknowledge([writer])
-    sent: dict[str, list[str]] = {user: [] for user in users}
+    sent: dict[str, list[str]] = {reader: [] for reader in readers}
     under_way = 0
     for _ in range(messages):
-        for user in users:
+        for reader in readers:
             text = text_of(writer, time.perf_counter())
-            sent[user].append(text)
-            writer.out.append(system.dialect.single(writer, user, text))
+            sent[reader].append(text)
+            writer.out.append(system.dialect.single(writer, reader, text))
             under_way += 1
             if under_way >= AT_ONCE:
                 under_way -= _acked(system, writer, under_way)
     _acked(system, writer, under_way)
     writer.sock.close()
-    return sent
+    return writer.user, sent
 
 
 def _acked(system: System, writer: Peer, count: int) -> int:
@@ -148,12 +148,13 @@ def _acked(system: System, writer: Peer, count: int) -> int:
     return acked
 
 
-def _users(count: int) -> list[str]:
+def users(count: int) -> list[str]:
+    """Names that nobody had before."""
     number = next(_names)
     return [f"user{number}x{n}" for n in range(count)]
 
 
-def _figures(clock, count: int) -> Figures:  # type: ignore[no-untyped-def]
+def figures_of(clock, count: int) -> Figures:  # type: ignore[no-untyped-def]
     """Of `count` operations since the clock's start."""
     seconds, used, foreign = clock.stop()
     generator = used.pop("generator")

@@ -28,7 +28,8 @@ registration_timeout: infinity
 disable_sasl_mechanisms: [digest-md5, scram-sha-1, scram-sha-256, scram-sha-512, x-oauth2]
 {database}
 listen:
-  - {{port: {port}, ip: {host}, module: ejabberd_c2s, access: all, shaper: none, max_stanza_size: infinity}}
+  - {{port: {port}, ip: {host}, module: ejabberd_c2s, access: all, shaper: none, backlog: 1024,
+     max_stanza_size: infinity}}
 shaper_rules:
   max_user_offline_messages: infinity
 modules:

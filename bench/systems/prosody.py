@@ -27,6 +27,7 @@ modules_disabled = {{ "s2s", "tls" }}
 VirtualHost "{domain}"
 Component "{rooms}" "muc"
     modules_enabled = {{ "muc_mam" }}
+    muc_room_locking = false
     muc_log_by_default = true
     muc_room_default_history_length = 0
     muc_room_default_presence_broadcast = {{ visitor = false, participant = false, moderator = false }}
