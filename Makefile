@@ -4,10 +4,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench docs clean
+.PHONY: help run test check bench bench-peers bench-quick bench-soak bench-parts docs clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.ready  ## start the whole system with topology.toml, data in ./data
 	$(BIN)/imesh up topology.toml
@@ -19,7 +19,22 @@ check: $(VENV)/.ready  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.bench  ## measure the hot paths on this machine
+bench: $(VENV)/.bench  ## measure the system in all its settings: ten minutes, tables, build/bench.json, docs/img
+	@mkdir -p build
+	$(BIN)/python -m bench.suite --json build/bench.json
+
+bench-peers: $(VENV)/.bench  ## the same loads for ejabberd, Prosody and mosquitto (installs them; root, Debian)
+	@mkdir -p build
+	$(BIN)/python -m bench.peers --json build/bench-peers.json
+
+bench-quick: $(VENV)/.ready  ## a look at the hot paths in a minute, beside what was recorded last
+	$(BIN)/python -m bench.quick
+
+bench-soak: $(VENV)/.bench  ## ten minutes of steady load: memory must stay flat
+	@mkdir -p build
+	$(BIN)/python -m bench.soak --json build/bench-soak.json
+
+bench-parts: $(VENV)/.bench  ## measure the parts: calls, publications, chat, groups, bytes of Redis
 	$(BIN)/python -m bench.rpc
 	$(BIN)/python -m bench.fanout
 	$(BIN)/python -m bench.chat

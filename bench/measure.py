@@ -259,12 +259,17 @@ def machine() -> dict[str, str]:
             continue
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _first_line(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]),
+        "commit": commit(),
         "cpu": f"{_cpu_model()}, {len(CORES)} cores",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "packages": ", ".join(versions),
         "pinned": "servers and generator each to a core" if len(CORES) > 1 else "no: there is one core only",
     }
+
+
+def commit() -> str:
+    """Of the repository this runs from, "-dirty" when it was changed."""
+    return _first_line(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"])
 
 
 def _cpu_model() -> str:

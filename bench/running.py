@@ -33,7 +33,10 @@ TERMINATED = 143
 
 
 LAYOUTS = {"default": ROOT / "topology.toml", "split": ROOT / "topologies" / "split.toml"}
-OPEN_DOOR = {"IMESH_NODE_BROKER_LISTEN": "127.0.0.1:0", "IMESH_NODE_BROKER_MESSAGES_PER_SECOND": "0"}
+OPEN_DOOR = {
+    "IMESH_NODE_BROKER_LISTEN": "127.0.0.1:0", "IMESH_NODE_HTTP_LISTEN": "127.0.0.1:0",
+    "IMESH_NODE_BROKER_MESSAGES_PER_SECOND": "0",
+}  # fmt: skip
 """Settings for loads: any free port, and no limit for those who write much."""
 
 

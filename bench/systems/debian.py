@@ -53,6 +53,7 @@ def redis_7() -> dict[str, str]:
         if shutil.which("apt-get") is None:
             raise RuntimeError("no apt-get to fetch Redis 7 with")
         progress("fetching Redis 7")
+        root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             _apt("download", "-qq", *_REDIS, folder=folder)
             for package in Path(folder).glob("*.deb"):
