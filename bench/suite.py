@@ -87,13 +87,20 @@ def _settings(folder: Path) -> list[Setting]:
         return lambda: Mesh(default, {**OPEN_DOOR, **settings})
 
     def scaled(count: int) -> Callable[[], Mesh]:
-        counts = {"IMESH_PROCESS_EDGE_COUNT": str(count), "IMESH_PROCESS_CORE_COUNT": str(count)}
-        listen = f"127.0.0.1:{free_port()}"  # brokers of one host share a port that is given
-        return mesh(**counts, IMESH_NODE_BROKER_LISTEN=listen)
+        topology = folder / f"{count}.toml"
+        text = default.read_text()
+        for process in ("edge", "core"):
+            text = text.replace(f"[process.{process}]\n", f"[process.{process}]\ncount = {count}\n")
+        topology.write_text(text)
+        ports = {f"IMESH_NODE_{node}_LISTEN": f"127.0.0.1:{free_port()}" for node in ("BROKER", "HTTP")}
+        return lambda: Mesh(topology, {**OPEN_DOOR, **ports})  # nodes of one kind share a port that is given
 
+    forgetful = folder / "no-archive.toml"
+    forgetful.write_text(default.read_text().replace('nodes = ["olap", "push"]', 'nodes = ["push"]'))
     return [
         Setting("default", mesh(), full=True),
         Setting("split", lambda: Mesh(LAYOUTS["split"], OPEN_DOOR), full=True),
+        Setting("no archive", lambda: Mesh(forgetful, OPEN_DOOR)),
         Setting("everysec", mesh(IMESH_STORE_DURABILITY="everysec")),
         Setting("Redis 7", mesh(**redis_7())),
         Setting("TLS", lambda: Mesh(default, {**OPEN_DOOR, **tls}, dialect=Imesh(trusting))),
