@@ -20,8 +20,8 @@ TURNS = 5
 def hot(mesh: Mesh) -> Figures:
     """Pages that Redis holds: CPU µs by message (`us`) and by page (`page_us`)."""
     users = workloads.users(READERS)
-    writer, sent = workloads.write(mesh, users, MESSAGES)
-    sessions = [single_session(writer, user) for user in users]
+    writers, sent = workloads.write(mesh, users, MESSAGES)
+    sessions = [single_session(writers[user], user) for user in users]
     peers = mesh.dialect.connect(mesh.address(), users)
     wrong = 0
     clock = mesh.clock(generator=os.getpid())

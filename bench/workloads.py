@@ -16,8 +16,10 @@ from bench.systems import System
 
 ONLINE_WRITERS, GROUP_WINDOW = 4, 4
 WARM_SECONDS = 0.5
-AT_ONCE = 100
-"""Messages to absent users that are on their way at once."""
+WRITERS = 100
+"""Users who write to those who are away, at most."""
+BURST = 20
+"""Messages to each of them that are on their way at once."""
 REST_SECONDS = 1.0
 """So long a system may go on storing what it has acknowledged, before somebody fetches it."""
 _names = itertools.count(1)
@@ -116,36 +118,34 @@ def catch_up(system: System, count: int, messages: int) -> Figures:
     return {**figures, "user_us": figures["us"] * messages, "wrong": wrong}
 
 
-def write(system: System, readers: list[str], messages: int) -> tuple[str, dict[str, list[str]]]:
-    """One user writes to all: his name, and what each must get, once everything is acknowledged."""
-    system.dialect.register(system.address(), names := users(1))
-    (writer,) = system.dialect.connect(system.address(), names)
-    system.dialect.acknowledge([writer])
+def write(system: System, readers: list[str], messages: int) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Everybody gets `messages` from somebody, and all is acknowledged: who that is for each, and what he must have."""
+    system.dialect.register(system.address(), names := users(min(len(readers), WRITERS)))
+    writers = system.dialect.connect(system.address(), names)
+    system.dialect.acknowledge(writers)
     sent: dict[str, list[str]] = {reader: [] for reader in readers}
-    under_way = 0
-    for _ in range(messages):
-        for reader in readers:
-            text = text_of(writer, time.perf_counter())
-            sent[reader].append(text)
-            writer.out.append(system.dialect.single(writer, reader, text))
-            under_way += 1
-            if under_way >= AT_ONCE:
-                under_way -= _acked(system, writer, under_way)
-    _acked(system, writer, under_way)
-    writer.sock.close()
-    return writer.user, sent
+    writer_of = dict(zip(readers, itertools.cycle(writers)))
+    for start in range(0, messages, BURST):
+        for _ in range(start, min(messages, start + BURST)):
+            for reader, writer in writer_of.items():
+                text = text_of(writer, time.perf_counter())
+                sent[reader].append(text)
+                writer.out.append(system.dialect.single(writer, reader, text))
+        for writer in writers:
+            _acknowledged(system, writer)
+    _close(writers)
+    return {reader: writer.user for reader, writer in writer_of.items()}, sent
 
 
-def _acked(system: System, writer: Peer, count: int) -> int:
-    """Send what waits, and wait until `count` are acknowledged."""
+def _acknowledged(system: System, writer: Peer) -> None:
+    """Send what waits, and wait until all of it is acknowledged."""
+    missing = len(writer.out)
     writer.flush()
-    acked = 0
-    while acked < count:
+    while missing > 0:
         took = system.dialect.take(writer, writer.read())
         if took.refused:
             raise RuntimeError(f"{system.name} refused a message to an absent user")
-        acked += took.acked
-    return acked
+        missing -= took.acked
 
 
 def users(count: int) -> list[str]:
