@@ -43,7 +43,7 @@ class Entry(msgspec.Struct):
 
 
 def main() -> int:
-    parser = make_parser("quick", "The hot paths, in less than a minute.", rounds=3, seconds=2.0, quick=(1, 1.0))
+    parser = make_parser("quick", "The hot paths, in less than a minute.", rounds=3, seconds=1.5, quick=(1, 1.0))
     parser.add_argument("--record", action="store_true", help=f"add the figures to {HISTORY.name}")
     options = parse(parser)
     pin(os.getpid(), CLIENT_CORES)
