@@ -18,10 +18,12 @@ import msgspec
 from mesh.log import Log
 from mesh.loop import now
 from mesh.stats import Stats
-from store.archive import messages, poison
+from store.archive import messages, poison, things
 from store.archive.database import REFUSALS, Archive
 from store.errors import StoreError
-from store.log import ARCHIVE, Consumer, Progress, Row, State
+from store.log import ARCHIVE, Consumer, Progress, Row
+from store.log import State as LogState
+from store.marks import State, Thing, things_of
 
 R = TypeVar("R")
 BATCH = 1000
@@ -35,7 +37,8 @@ LOOK_SECONDS = 1.0
 LOST_IN_DETAIL = 20
 """Rows set aside that are logged one by one."""
 
-Parsed = list[tuple[Row, messages.Row]]
+Rows = list[tuple[Row, Any]]
+"""Rows of the log, each with what is written for it."""
 Bad = list[tuple[Row, Exception]]
 
 
@@ -44,14 +47,14 @@ class _Stopped(Exception):
 
 
 class Drain:
-    """Moves rows from the log to the archive. `after` does what follows a message, once it is safe; it may raise
-    `StoreError` and then runs again."""
+    """Moves rows from the log to the archive. `read_things` says what things are now; `after` does what follows
+    messages, once they are safe. Both may raise `StoreError`, and then run again."""
 
     def __init__(
         self, consumer: Consumer, archive: Archive, stats: Stats, log: Log,
-        after: Callable[[Sequence[messages.Row]], None],
+        read_things: Callable[[Sequence[Thing]], list[State]], after: Callable[[Sequence[messages.Row]], None],
     ) -> None:  # fmt: skip
-        self.state = State(0, {})
+        self.state = LogState(0, {})
         self.trouble = ""
         """Why the archive does not take anything now, "" when it does."""
         self.poisoned = 0
@@ -59,6 +62,7 @@ class Drain:
         self._archive = archive
         self._stats = stats
         self._log = log
+        self._read_things = read_things
         self._after = after
         self._stopping = gevent.event.Event()
         self._stopped = gevent.event.Event()
@@ -92,31 +96,38 @@ class Drain:
     # ---- a batch
 
     def _drain(self, rows: Sequence[Row]) -> None:
-        parsed, bad = _parse(rows)
-        self._write(parsed, bad)
+        parsed, marks, bad = _parse(rows)
+        self._write(messages.put, parsed, bad)
+        if marks:
+            self._write(things.put, self._states(marks), bad)
         if bad:
             self._set_aside(bad)
         written = [row for _, row in parsed]
         if written:
             self._persist(self._after, written)
         self._persist(self._consumer.ack, rows)
-        self._stats.counts["archived"] += len(written)
+        self._stats.counts["archived"] += len(rows) - len(bad)
 
-    def _write(self, parsed: Parsed, bad: Bad) -> None:
+    def _states(self, marks: dict[Thing, Row]) -> Rows:
+        """What the marked things are now, each with a row that marks it."""
+        states = self._persist(self._read_things, list(marks))
+        return list(zip(marks.values(), states, strict=True))
+
+    def _write(self, put: Callable[..., None], rows: Rows, bad: Bad) -> None:
         """Write all rows but those that SQL refuses, which go to `bad`."""
-        if not parsed:
+        if not rows:
             return
         try:
-            self._persist(self._archive.write, messages.put, [row for _, row in parsed])
+            self._persist(self._archive.write, put, [row for _, row in rows])
         except REFUSALS as error:
-            if len(parsed) == 1:
-                bad.append((parsed.pop()[0], error))
+            if len(rows) == 1:
+                bad.append((rows.pop()[0], error))
                 return
-            half = len(parsed) // 2
-            first, second = parsed[:half], parsed[half:]
-            self._write(first, bad)
-            self._write(second, bad)
-            parsed[:] = first + second
+            half = len(rows) // 2
+            first, second = rows[:half], rows[half:]
+            self._write(put, first, bad)
+            self._write(put, second, bad)
+            rows[:] = first + second
 
     def _set_aside(self, bad: Bad) -> None:
         self._persist(self._archive.write, poison.put, bad)
@@ -166,17 +177,21 @@ class Drain:
                 self._log.limited(group, 60, "rows passed over", group=group, rows=progress.passed)
 
 
-def _parse(rows: Sequence[Row]) -> tuple[Parsed, Bad]:
-    """Rows that are messages, and those that cannot be read."""
-    parsed: Parsed = []
+def _parse(rows: Sequence[Row]) -> tuple[Rows, dict[Thing, Row], Bad]:
+    """Rows that are messages, things that are marked, and rows that cannot be read."""
+    parsed: Rows = []
+    marks: dict[Thing, Row] = {}
     bad: Bad = []
     for row in rows:
         fields = row.fields
         try:
-            if fields[0] != b"s":
-                raise ValueError("neither a message nor anything else that is known")
-            operator = fields[5].decode() if len(fields) > 4 else ""
-            parsed.append((row, messages.row_of(fields[1].decode(), fields[3], operator)))
+            if fields[0] == b"s":
+                operator = fields[5].decode() if len(fields) > 4 else ""
+                parsed.append((row, messages.row_of(fields[1].decode(), fields[3], operator)))
+            elif fields[0] == b"k":
+                marks[things_of(fields[1].decode(), fields[3])] = row
+            else:
+                raise ValueError("neither a message nor a mark")
         except (ValueError, LookupError, struct.error, msgspec.MsgspecError) as error:
             bad.append((row, error))
-    return parsed, bad
+    return parsed, marks, bad

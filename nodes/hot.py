@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mesh.process import Process
+from nodes import cold
 from store.hot import HotStore
 from store.settings import StoreSettings
 
@@ -17,7 +20,8 @@ ARCHIVE_NODE = "olap"
 def opened(process: Process) -> HotStore:
     """The store, which answers and keeps what it promises. Raises `ConfigError`. In a greenlet."""
     store = process.shared(_store)
-    for trouble in store.open():
+    settles = ARCHIVE_NODE in process.spec.nodes
+    for trouble in store.open(partial(cold.settle, process, store) if settles else None):
         process.log.warning("the store was not checked as a whole", trouble=trouble)
     return store
 

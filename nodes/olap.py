@@ -29,9 +29,9 @@ from packs.codes import Code
 from packs.ids import is_user_id
 from packs.structs_social import SearchResp
 from packs.table import SEARCH
-from store import entries
-from store.archive import messages, migrations, poison
-from store.errors import StoreError, StoreRefused, StoreUnavailable
+from store import copying, entries, marks
+from store.archive import dataset, messages, poison
+from store.errors import StoreError
 from store.log import ARCHIVE
 
 PAGE_MAX = 1000
@@ -50,10 +50,11 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
     def start(self) -> None:
         self._store = hot.opened(self.process)
         self._archive = self.process.shared(cold.cold_store)
-        self._migrate()
         consumer = self._store.consumer(ARCHIVE, self.process.name)
         consumer.open()
-        self._drain = Drain(consumer, self._archive, self.stats, self.log, self._after)
+        self._copy()
+        things = partial(marks.read, self._store.reads, self._store.keys)
+        self._drain = Drain(consumer, self._archive, self.stats, self.log, things, self._after)
         self._retention = Retention(self.settings, self._archive, self._store.window, self.stats, self.log)
         self._drain.poisoned = self._archive.read(poison.count)
         self._indexer = Indexer(self._archive, self.stats, self.log, lambda: self._drain.progress.lag)
@@ -63,11 +64,14 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
         self.stats.gauge("lag_seconds", lambda: self._drain.progress.lag)
         self.stats.gauge("poisoned", lambda: self._drain.poisoned)
 
-    def _migrate(self) -> None:
+    def _copy(self) -> None:
+        """What was stored while nobody archived is in the log no more."""
         try:
-            for migration in self._archive.write(migrations.migrate):
-                self.log.info("migrated", number=migration.number, name=migration.name)
-        except (StoreUnavailable, StoreRefused) as error:
+            if not self._store.is_archived():
+                found, others = copying.copy(self._store.reads, self._store.keys, self._archive)
+                self._store.set_archived()
+                self.log.info("what Redis held was archived", messages=found, others=others)
+        except StoreError as error:
             raise ConfigError(f"[store] archive: {error}") from None
 
     def serve(self) -> None:
@@ -104,10 +108,12 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
         self._store.window.trim({row[0] for row in rows})
 
     def _sweep(self) -> None:
-        """Take old messages out of sessions in which nothing happens."""
+        """Note how far the archive is, and take old messages out of sessions in which nothing happens."""
         while True:
             gevent.sleep(SWEEP_SECONDS)
             with suppress(StoreError):
+                state = self._drain.state
+                self._archive.write(dataset.note_drained, self.process.name, state.length)
                 self.stats.counts["trimmed"] += self._store.window.sweep()
 
     # ---- 75

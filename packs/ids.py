@@ -69,6 +69,15 @@ def business_members(session_id: str) -> tuple[str, str] | None:
     return _pair(session_id, "BM")
 
 
+def parties(session_id: str) -> tuple[str, ...]:
+    """The users who have a session in their own lists: both of a single chat, the recipient of notices; none of a
+    group, whose members do not."""
+    if (members := single_members(session_id)) is not None:
+        return tuple(dict.fromkeys(members))
+    found = business_members(session_id)
+    return found[1:] if found is not None else ()
+
+
 def session_kind(session_id: str) -> SessionKind | None:
     """What a session id names; None if it is malformed."""
     if (match := _PAIR(session_id)) is not None:

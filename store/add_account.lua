@@ -7,6 +7,8 @@ if exists and ARGV[3] == '0' then
   return ARGV[4] ~= '' and redis.call('HGET', KEYS[1], 'request') == ARGV[4] and 1 or 0
 end
 redis.call('HSET', KEYS[1], 'password', ARGV[1])
+local tag, _, user = parts_of(KEYS[1])
+mark(tag, 'users', user)
 if exists then return 2 end
 redis.call('HSET', KEYS[1], 'created', ARGV[2], 'request', ARGV[4])
 return 1

@@ -16,4 +16,6 @@ else
 end
 if name ~= 'REMARK' or ARGV[6] == '0' or not call('ZSCORE', KEYS[3], subject) then return 1 end
 call('ZADD', KEYS[3], text(new_stamp(KEYS[2])), subject)
+local tag, _, user = parts_of(key)
+mark(tag, 'friends', user .. '\0' .. subject)
 return 2

@@ -33,6 +33,8 @@ local function prioritize(tag, queue, item)
   call('ZADD', queue, queue_stamp(tag, queue, now, step), item)
   call('ZREMRANGEBYSCORE', queue, '-inf', number(now - PRIORITY_SECONDS * 1000000))
   call('EXPIRE', queue, PRIORITY_SECONDS)
+  local _, _, owner = parts_of(queue)
+  mark(tag, 'queues', owner .. '\0' .. item)
 end
 
 local function store(i)

@@ -93,6 +93,7 @@ if group then
   call('ZADD', log, queue_stamp(tag, log, now, step), control .. bytes)
   call('ZREMRANGEBYSCORE', log, '-inf', format('%.0f', now - priority_seconds * 1000000))
   call('EXPIRE', log, priority_seconds)
+  mark(tag, 'queues', session .. '\0' .. control .. bytes)
 end
 call('HSET', dedup, field, bytes .. digest)
 if call('HLEN', dedup) == 1 then call('EXPIRE', dedup, 2 * dedup_seconds) end

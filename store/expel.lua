@@ -3,6 +3,8 @@
 -- ARGV     device type (0: all), login number that it must have ('' = any), '1' disable, '0' enable, '' neither,
 --          time (s) before which tokens count no more ('' = as it is; it only rises)
 -- Returns  the new number, 0 when there was no such login
+local tag, _, user = parts_of(KEYS[1])
+if ARGV[3] ~= '' or ARGV[4] ~= '' then mark(tag, 'users', user) end
 if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'disabled', '1') end
 if ARGV[3] == '0' then
   redis.call('HDEL', KEYS[1], 'disabled')

@@ -20,5 +20,8 @@ call('HSET', KEYS[1], 'owner', ARGV[3], 'limit', ARGV[4], 'mode', ARGV[5], 'name
 for i = 9, #ARGV do
   call('ZADD', tag .. ':p:' .. group, seq, ARGV[i])
   if seq ~= '0' then call('HSET', meta, 'r:' .. ARGV[i], seq .. ':' .. n) end
+  mark(tag, 'members', group .. '\0' .. ARGV[i])
+  mark(tag, 'positions', group .. '\0' .. ARGV[i])
 end
+mark(tag, 'chat_groups', group)
 return {0, now, tonumber(seq)}

@@ -6,8 +6,8 @@
 local call = redis.call
 local tag, group, actor = ARGV[1], ARGV[2], ARGV[3]
 local info = call('HMGET', KEYS[1], 'version', 'owner')
-local mark = tag .. ':x:' .. group
-if not info[1] then return {call('GET', mark) == actor and 1 or 2, 0, 0} end
+local ended = tag .. ':x:' .. group
+if not info[1] then return {call('GET', ended) == actor and 1 or 2, 0, 0} end
 if actor ~= info[2] then return {5, 0, 0} end
 local members, meta = tag .. ':p:' .. group, tag .. ':m:' .. group
 local result = {0, tonumber(info[1]), tonumber(call('HGET', meta, 'q') or 0)}
@@ -16,5 +16,6 @@ for i, user in ipairs(call('ZRANGE', members, 0, -1)) do
   call('HDEL', meta, 'r:' .. user)
 end
 call('UNLINK', KEYS[1], members)
-call('SET', mark, actor, 'EX', ARGV[4])
+mark(tag, 'chat_groups', group) -- its members and positions go with it
+call('SET', ended, actor, 'EX', ARGV[4])
 return result

@@ -24,7 +24,10 @@ if call('ZCARD', members) + #result - 3 > tonumber(info[3]) then return {4, 0, 0
 for i = 4, #result do
   call('ZADD', members, seq, result[i])
   if seq ~= '0' then call('HSET', meta, 'r:' .. result[i], seq .. ':' .. n) end
+  mark(tag, 'members', group .. '\0' .. result[i])
+  mark(tag, 'positions', group .. '\0' .. result[i])
 end
+mark(tag, 'chat_groups', group)
 local time = call('TIME')
 call('HSET', KEYS[1], 'updated', format('%.0f', math.floor(tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000)))
 result[2] = call('HINCRBY', KEYS[1], 'version', 1)

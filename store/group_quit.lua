@@ -16,9 +16,12 @@ for i = 4, #ARGV do
   if call('ZREM', members, ARGV[i]) == 1 then
     call('HDEL', meta, 'r:' .. ARGV[i])
     result[#result + 1] = ARGV[i]
+    mark(tag, 'members', group .. '\0' .. ARGV[i])
+    mark(tag, 'positions', group .. '\0' .. ARGV[i])
   end
 end
 if #result > 3 then
+  mark(tag, 'chat_groups', group)
   local time = call('TIME')
   call('HSET', KEYS[1], 'updated', format('%.0f', math.floor(tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000)))
   result[2] = call('HINCRBY', KEYS[1], 'version', 1)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import gevent
+
 from mesh.errors import ConfigError
 from mesh.loop import now
 from store import keys
@@ -18,7 +20,7 @@ from store.devices import Devices
 from store.errors import StoreRefused, StoreUnavailable
 from store.friends import Friends
 from store.groups import Groups
-from store.log import Consumer
+from store.log import ARCHIVE, Consumer
 from store.pressure import Pressure
 from store.priority import Priority
 from store.profiles import Profiles
@@ -33,6 +35,7 @@ from store.unread import Unread
 from store.users import Users
 from store.window import Window
 
+DATASET_SECONDS = 0.1
 START_SECONDS = 30.0
 """How long a start waits for Redis (it may be loading a large file)."""
 PATIENCE_SECONDS = 3.0
@@ -45,6 +48,7 @@ class HotStore:
 
     def __init__(self, settings: StoreSettings, data_dir: Path, run_dir: Path, *, archived: bool = False) -> None:
         self.settings = settings
+        self._archived = archived
         self._made = now()
         self._opened = False
         address = settings.address(data_dir, run_dir)
@@ -65,7 +69,7 @@ class HotStore:
         self.friends = Friends(self.writes, self.reads, self.keys)
         self.profiles = Profiles(self.writes, self.reads, self.keys)
         self.window = Window(self.reads, self.keys, settings.hot_messages, settings.hot_seconds)
-        self.pressure = Pressure(self.reads, self.keys.session_tags(), settings.log_rows)
+        self.pressure = Pressure(self.reads, self.keys.session_tags(), settings.log_rows, guarded=archived)
         self.api = ApiStore(
             self.writes, self.reads, self.keys, keep_seconds=settings.idempotency_seconds,
             dedup_seconds=settings.dedup_seconds,
@@ -73,8 +77,10 @@ class HotStore:
         self.registrations = Registrations(self.writes, self.reads, self.keys)
         self.unread = Unread(self.reads, self.keys)
 
-    def open(self) -> list[str]:
+    def open(self, settle: Callable[[], None] | None = None) -> list[str]:
         """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet.
+
+        `settle` compares the data with the archive; where somebody archives and others do that, they are waited for.
 
         What could not be checked is said in the result: a master of a Cluster that is down does not stop the start,
         its shards are served when it is back. Once opened, it is not checked again.
@@ -93,7 +99,7 @@ class HotStore:
                 self._check_durability(server)
         unchecked = sorted({f"{server.address} is down ({server.trouble})" for server in down})
         try:
-            self._check_dataset()
+            self._check_dataset(settle)
         except StoreUnavailable as error:
             if not down:
                 raise ConfigError(f"[store] redis: {error}") from None
@@ -124,19 +130,49 @@ class HotStore:
                 "run on it: " + "; ".join(wrong)
             )
 
-    def _check_dataset(self) -> None:
+    def _check_dataset(self, settle: Callable[[], None] | None) -> None:
         """Mark new data, and refuse data that were made with another number of shards."""
         shards = str(self.settings.shards)
-        self.writes.ask("HSETNX", keys.DATASET, "shards", shards)
-        self.writes.ask("HSETNX", keys.DATASET, "id", os.urandom(8).hex())
+        if settle is not None:
+            settle()
+        elif self._archived:
+            while not self.dataset():  # an olap node sees to it that it holds what the archive holds
+                gevent.sleep(DATASET_SECONDS)
+        else:
+            self.mark_dataset("")
+            # Nobody reads the marks; an archive that comes (again) begins with a copy.
+            self.set_archived(False)
+            self.writes.ask_all([("UNLINK", f"{tag}:log") for tag in self.keys.user_tags()])
         found = self.writes.ask("HGET", keys.DATASET, "shards").decode()
         if found != shards:
             raise ConfigError(f"[store] shards: these data were made with {found} shards, not {shards}")
 
+    def dataset(self) -> str:
+        """The id of the data in Redis, "" when there are none (any more). In a greenlet. Raises `StoreError`."""
+        found = self.writes.ask("HGET", keys.DATASET, "id")
+        return found.decode() if found is not None else ""
+
+    def mark_dataset(self, name: str) -> str:
+        """Give the data an id ("": a new one) where they have none; the id that they have."""
+        shards = str(self.settings.shards)
+        self.writes.ask("HSETNX", keys.DATASET, "shards", shards)
+        self.writes.ask("HSETNX", keys.DATASET, "id", name or os.urandom(8).hex())
+        return self.dataset()
+
     def consumer(self, group: str, name: str) -> Consumer:
         """A consumer of a group of the log (`store/log.py`); its `name` is the same after a restart."""
         tags = self.keys.session_tags()
+        if group == ARCHIVE:
+            tags += self.keys.user_tags()
         return Consumer(self.reads, tags, group, name, keep_seconds=self.settings.log_seconds)
+
+    def is_archived(self) -> bool:
+        """Whether the archive has, or the log will bring it, whatever Redis holds."""
+        return bool(self.writes.ask("HGET", keys.DATASET, "archived"))
+
+    def set_archived(self, archived: bool = True) -> None:
+        """Note it, or that an archive must begin with a copy."""
+        self.writes.ask(*(("HSET", keys.DATASET, "archived", "1") if archived else ("HDEL", keys.DATASET, "archived")))
 
     def by_session(self, items: Sequence[T], session_of: Callable[[T], str]) -> Iterable[Sequence[T]]:
         """`items` as one call of the store takes them: of any sessions, or on a Cluster of those in one shard."""

@@ -115,6 +115,9 @@ class Keys:
     def group_info(self, group: str) -> str:
         return f"{self.session_tag(group)}:i:{group}"
 
+    def members(self, group: str) -> str:
+        return f"{self.session_tag(group)}:p:{group}"
+
     def my_groups(self, user: str) -> str:
         return f"{self.user_tag(user)}:g:{user}"
 

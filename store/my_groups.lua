@@ -7,6 +7,8 @@ local time = call('TIME')
 local stamp = math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), tonumber(call('GET', KEYS[1]) or 0) + 1)
 local first = stamp
 for i = 2, #ARGV, 2 do
+  local tag, _, user = parts_of(ARGV[i])
+  mark(tag, 'user_groups', user .. '\0' .. ARGV[1])
   if ARGV[i + 1] == '0' then
     call('ZREM', ARGV[i], ARGV[1])
   elseif call('ZADD', ARGV[i], 'NX', format('%.0f', stamp), ARGV[1]) == 1 then

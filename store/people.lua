@@ -19,8 +19,14 @@ local function names_of(key, subject)
   return names
 end
 
+local function mark_attribute(key, subject, name)
+  local tag, about, user = parts_of(key)
+  mark(tag, 'attributes', table.concat({user, about, subject, name}, '\0'))
+end
+
 local function clear_attribute(key, subject, name)
   if call('HDEL', key, subject .. '\0' .. name) == 0 then return end
+  mark_attribute(key, subject, name)
   local rest = ''
   for _, other in ipairs(names_of(key, subject)) do
     if other ~= name then rest = rest .. other .. '\0' end
@@ -29,12 +35,16 @@ local function clear_attribute(key, subject, name)
 end
 
 local function set_attribute(key, subject, name, value)
+  mark_attribute(key, subject, name)
   if call('HSET', key, subject .. '\0' .. name, value) == 1 then
     call('HSET', key, subject, (call('HGET', key, subject) or '') .. name .. '\0')
   end
 end
 
 local function clear_attributes(key, subject)
-  for _, name in ipairs(names_of(key, subject)) do call('HDEL', key, subject .. '\0' .. name) end
+  for _, name in ipairs(names_of(key, subject)) do
+    call('HDEL', key, subject .. '\0' .. name)
+    mark_attribute(key, subject, name)
+  end
   call('HDEL', key, subject)
 end

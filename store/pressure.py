@@ -12,6 +12,7 @@ from typing import Any
 from mesh.loop import Every
 from store.client import Client
 from store.errors import StoreUnavailable
+from store.keys import DATASET
 
 LOOK_SECONDS = 1.0
 RESUME = 0.95
@@ -21,13 +22,16 @@ MEMORY = 0.8
 
 
 class Pressure:
-    """The look at Redis. `full` says why messages are refused now, "" when they are taken."""
+    """The look at Redis. `full` says why messages are refused now, "" when they are taken. `guarded`: also when Redis
+    has lost its data, until they are restored from the archive."""
 
-    def __init__(self, client: Client, tags: list[str], log_rows: int) -> None:
+    def __init__(self, client: Client, tags: list[str], log_rows: int, *, guarded: bool) -> None:
         self.full = ""
         self._client = client
         self._rows = dict.fromkeys(tags, 0)  # in the log of each shard, where it could be asked
         self._log_rows = log_rows
+        self._guarded = guarded
+        self._emptied = False
         self._memory: list[tuple[int, int]] = []  # used and most, of each server that answered
         self._answers = 0  # still to come
         self._every: Every | None = None
@@ -53,12 +57,20 @@ class Pressure:
             servers = self._client.servers()
         except StoreUnavailable:
             return
-        self._answers = len(self._rows) + len(servers)
+        self._answers = len(self._rows) + len(servers) + self._guarded
         self._memory.clear()
         for tag in self._rows:
             self._client.command(partial(self._counted, tag), "XLEN", f"{tag}:log")
         for server in servers:
             server.command(self._measured, "INFO", "memory")
+
+        if self._guarded:
+            self._client.command(self._looked, "EXISTS", DATASET)
+
+    def _looked(self, there: Any, error: Exception | None) -> None:
+        if error is None:
+            self._emptied = not there
+        self._answered()
 
     def _counted(self, tag: str, length: Any, error: Exception | None) -> None:
         if error is None:  # a server that does not answer takes no messages either
@@ -78,7 +90,9 @@ class Pressure:
         if self.full:
             rows_limit, part = RESUME * rows_limit, RESUME * part
         crowded = next(((used, most) for used, most in self._memory if most and used >= part * most), None)
-        if rows >= rows_limit:
+        if self._emptied:
+            self.full = "Redis has lost its data: imesh rebuild"
+        elif rows >= rows_limit:
             self.full = f"{rows} rows wait in the log, [store] log_rows is {self._log_rows}"
         elif crowded is not None:
             self.full = f"Redis uses {crowded[0] >> 20} MiB of {crowded[1] >> 20}"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from store.client import Client
 from store.keys import Keys
-from store.scripts import ATTRIBUTE, ATTRIBUTES
+from store.scripts import ATTRIBUTE, ATTRIBUTES, PUT_PROFILE
 
 FAILED, DONE, RENAMED = range(3)
 """What became of an attribute: FAILED: there are too many; RENAMED: the remark of a friend is another now."""
@@ -43,7 +43,7 @@ class Profiles:
     def put(self, user: str, profile: Profile) -> None:
         """Replace a profile."""
         fields = [part for name, value in zip(_FIELDS, profile, strict=True) for part in (name, value)]
-        self._writes.ask("HSET", self._keys.of_user("i", user), *fields)
+        self._writes.run(PUT_PROFILE, (self._keys.of_user("i", user),), fields)
 
     def get(self, users: Sequence[str]) -> list[Profile]:
         """Profiles in the order asked; an unknown user's is empty."""

@@ -8,4 +8,6 @@ if ARGV[2] ~= '' then
   if row[1] ~= ARGV[2] then return 0 end
   if ARGV[3] ~= '0' and row[3] > tonumber(ARGV[3]) then return 0 end
 end
+local tag, _, user = parts_of(KEYS[1])
+mark(tag, 'tokens', user)
 return redis.call('HDEL', KEYS[1], ARGV[1])

@@ -36,6 +36,7 @@ local function read(tag, session, user, seq, group, known)
   end
   if at <= position then return 2, position end
   call('HSET', meta, 'r:' .. user, format('%.0f:%.0f', at, n))
+  mark(tag, 'positions', session .. '\0' .. user)
   return 1, at
 end
 

@@ -18,7 +18,7 @@ import msgspec
 from store import keys as names
 from store.client import Client
 from store.keys import Keys
-from store.scripts import PUSH_FORGET, PUSH_TARGETS
+from store.scripts import PUSH_FORGET, PUSH_PUT, PUSH_TARGETS
 
 MAX_REGISTRATIONS = 32
 """Of one user: more than that, and the oldest goes."""
@@ -75,9 +75,9 @@ class Registrations:
             [
                 ("SET", names.PUSHING, "1"),
                 ("SET", self._owner_key(found), user, "EX", OWNER_SECONDS),
-                ("HSET", self._keys.of_user("k", user), found.field, value),
             ]
         )
+        self._writes.run(PUSH_PUT, (self._keys.of_user("k", user),), (found.field, value))
         held = self._parse(self._reads.ask("HGETALL", self._keys.of_user("k", user)))
         for old in sorted(held, key=lambda r: r.registered)[: max(0, len(held) - MAX_REGISTRATIONS)]:
             self.forget(user, old.field)

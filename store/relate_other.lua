@@ -11,7 +11,10 @@ local function apply(kind, user, other, version)
   if kind == 'ask' then
     if call('ZSCORE', friends, user) or call('SISMEMBER', tag .. ':b:' .. other, user) == 1 then return 0 end
     call('ZADD', asked, 'NX', text(new_stamp(KEYS[1])), user)
-    call('ZREMRANGEBYRANK', asked, 0, -limit - 1) -- the oldest go
+    for _, old in ipairs(call('ZRANGE', asked, 0, -limit - 1)) do -- the oldest go
+      call('ZREM', asked, old)
+      mark(tag, 'requests', other .. '\0' .. old)
+    end
     return 1
   end
   if tonumber(version) < tonumber(call('HGET', versions, user) or 0) then return 0 end
@@ -25,5 +28,9 @@ local function apply(kind, user, other, version)
   return 1
 end
 
-for i = 3, #ARGV, 4 do result[#result + 1] = apply(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) end
+for i = 3, #ARGV, 4 do
+  result[#result + 1] = apply(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+  mark(tag, 'friends', ARGV[i + 2] .. '\0' .. ARGV[i + 1])
+  mark(tag, 'requests', ARGV[i + 2] .. '\0' .. ARGV[i + 1])
+end
 return result

@@ -30,6 +30,11 @@ local function rename(other, remark)
   return false
 end
 
+local function told(other)
+  mark(tag, 'friends', user .. '\0' .. other)
+  mark(tag, 'requests', user .. '\0' .. other)
+end
+
 local apply = {}
 
 function apply.add(other, remark)
@@ -94,5 +99,7 @@ if new > 0 and have + new > limit then return {1} end
 for i = 6, #ARGV, 3 do
   session = ARGV[i + 1]
   apply[kind](ARGV[i], ARGV[i + 2])
+  if kind == 'block' or kind == 'unblock' then mark(tag, 'blocks', user .. '\0' .. ARGV[i]) end
+  if kind ~= 'unblock' and kind ~= 'ask' then told(ARGV[i]) end
 end
 return notes

@@ -7,56 +7,57 @@ from pathlib import Path
 
 
 class Script:
-    """A Lua script of this package, by file name; `library` is put before it."""
+    """A Lua script of this package, by file name; `libraries` are put before it."""
 
     __slots__ = ("name", "sha", "text")
 
-    def __init__(self, name: str, library: str = "") -> None:
+    def __init__(self, name: str, *libraries: str) -> None:
         self.name = name
-        self.text = "".join((Path(__file__).parent / part).read_text() for part in (library, name) if part)
+        self.text = "".join((Path(__file__).parent / part).read_text() for part in (*libraries, name))
         self.sha = sha1(self.text.encode()).hexdigest()
 
 
-COMMIT = Script("commit.lua", "stamps.lua")
+COMMIT = Script("commit.lua", "stamps.lua", "marks.lua")
 RECENT = Script("recent.lua")
 OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")
 NEWEST = Script("newest.lua")
 IDEMPOTENCY = Script("idempotency.lua")
 ENTER = Script("enter.lua")
-ADD_ACCOUNT = Script("add_account.lua")
+PUT_PROFILE = Script("put_profile.lua", "marks.lua")
+ADD_ACCOUNT = Script("add_account.lua", "marks.lua")
 LEFT = Script("left.lua")
-EXPEL = Script("expel.lua")
+EXPEL = Script("expel.lua", "marks.lua")
 SEEN = Script("seen.lua")
 
-CONTROL = Script("control.lua", "stamps.lua")
-READ = Script("read.lua")
-ENQUEUE = Script("enqueue.lua", "stamps.lua")
+CONTROL = Script("control.lua", "stamps.lua", "marks.lua")
+READ = Script("read.lua", "marks.lua")
+ENQUEUE = Script("enqueue.lua", "stamps.lua", "marks.lua")
 PRIORITY = Script("priority.lua")
 
-GROUP_CREATE = Script("group_create.lua")
-GROUP_JOIN = Script("group_join.lua")
-GROUP_QUIT = Script("group_quit.lua")
-GROUP_DISMISS = Script("group_dismiss.lua")
-GROUP_OWNER = Script("group_owner.lua")
-GROUP_UPDATE = Script("group_update.lua")
+GROUP_CREATE = Script("group_create.lua", "marks.lua")
+GROUP_JOIN = Script("group_join.lua", "marks.lua")
+GROUP_QUIT = Script("group_quit.lua", "marks.lua")
+GROUP_DISMISS = Script("group_dismiss.lua", "marks.lua")
+GROUP_OWNER = Script("group_owner.lua", "marks.lua")
+GROUP_UPDATE = Script("group_update.lua", "marks.lua")
 GROUP_PRESENT = Script("group_present.lua")
 GROUP_MEMBERS = Script("group_members.lua")
 GROUP_PROFILES = Script("group_profiles.lua")
 MEMBERSHIPS = Script("memberships.lua")
-MY_GROUPS = Script("my_groups.lua")
+MY_GROUPS = Script("my_groups.lua", "marks.lua")
 
 GROUPS = (
     GROUP_CREATE, GROUP_JOIN, GROUP_QUIT, GROUP_DISMISS, GROUP_OWNER, GROUP_UPDATE, GROUP_PRESENT, GROUP_MEMBERS,
     GROUP_PROFILES, MEMBERSHIPS, MY_GROUPS,
 )  # fmt: skip
 
-RELATE_OWN = Script("relate_own.lua", "people.lua")
-RELATE_OTHER = Script("relate_other.lua", "people.lua")
+RELATE_OWN = Script("relate_own.lua", "marks.lua", "people.lua")
+RELATE_OTHER = Script("relate_other.lua", "marks.lua", "people.lua")
 RELATE_PAIR = Script("relate_pair.lua")
-FRIENDS = Script("friends.lua", "people.lua")
-ATTRIBUTE = Script("attribute.lua", "people.lua")
-ATTRIBUTES = Script("attributes.lua", "people.lua")
+FRIENDS = Script("friends.lua", "marks.lua", "people.lua")
+ATTRIBUTE = Script("attribute.lua", "marks.lua", "people.lua")
+ATTRIBUTES = Script("attributes.lua", "marks.lua", "people.lua")
 
 PEOPLE = (LEFT, EXPEL, SEEN, RELATE_OWN, RELATE_OTHER, RELATE_PAIR, FRIENDS, ATTRIBUTE, ATTRIBUTES)
 
@@ -69,15 +70,17 @@ WINDOW = Script("window.lua")
 LOG = (LOG_OPEN, LOG_READ, LOG_TRIM, WINDOW)
 
 PUSH_TARGETS = Script("push_targets.lua")
-PUSH_FORGET = Script("push_forget.lua")
+PUSH_PUT = Script("push_put.lua", "marks.lua")
+PUSH_FORGET = Script("push_forget.lua", "marks.lua")
 PUSH_ENQUEUE = Script("push_enqueue.lua")
 PUSH_SETTLE = Script("push_settle.lua")
 PUSH_DUE = Script("push_due.lua")
 UNREAD = Script("unread.lua")
 
-PUSH = (PUSH_TARGETS, PUSH_FORGET, PUSH_ENQUEUE, PUSH_SETTLE, PUSH_DUE, UNREAD)
+PUSH = (PUSH_TARGETS, PUSH_PUT, PUSH_FORGET, PUSH_ENQUEUE, PUSH_SETTLE, PUSH_DUE, UNREAD)
 
 ALL = (
-    COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, ADD_ACCOUNT, IDEMPOTENCY, CONTROL, READ, ENQUEUE, PRIORITY,
+    COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, PUT_PROFILE, ADD_ACCOUNT,
+    IDEMPOTENCY, CONTROL, READ, ENQUEUE, PRIORITY,
     *GROUPS, *PEOPLE, *LOG, *PUSH,
 )  # fmt: skip

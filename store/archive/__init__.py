@@ -7,6 +7,8 @@
     messages.py     messages: written in batches below the ORM, read in pages
     rollups.py      messages and users per hour and day, counted with each batch
     statistics.py   what the rollups say, and what processes count of their own
+    things.py       what is archived beside messages
+    sessions.py     what a rebuild reads of all sessions
     search.py       the index of words, and what is found by it
     unindexed.py    messages that this index lacks
     poison.py       rows of the log that cannot be written

@@ -20,7 +20,7 @@ from store.archive import rollups, unindexed
 from store.archive.database import MYSQL, kind_of, writing
 from store.archive.models import Message
 from store.archive.rollups import Sent
-from store.entries import DELETED, Entry
+from store.entries import DELETED, REVOKED, Entry
 from store.keys import dedup_field
 
 DIGEST_BITS = 48
@@ -28,6 +28,7 @@ US_PER_DAY = 86_400_000_000
 DAYS_AT_ONCE = 200
 PAGE_BYTES = 1_000_000
 """Of a page: it fits a message of the mesh."""
+REVOKED_OR_DELETED = REVOKED | DELETED
 CHANGING = ("payload", "state", "revision", "changed", "content", "operator")
 """What differs between the revisions of a message."""
 _COLUMNS = tuple(Message._meta.sorted_field_names)
@@ -166,6 +167,11 @@ def page(db: peewee.Database, session: str, below: int, count: int, size: int = 
     found = _entries(db, f"WHERE {where} ORDER BY seq DESC LIMIT {db.param}", (session, below, count))
     sizes = accumulate(map(len, found))
     return [entry for entry, total in zip(found, sizes, strict=True) if total <= size] or found[:1]
+
+
+def newest(db: peewee.Database, session: str, count: int) -> list[bytes]:
+    """The newest entries, deleted ones too, newest first."""
+    return _entries(db, f"WHERE session = {db.param} ORDER BY seq DESC LIMIT {db.param}", (session, count))
 
 
 def greatest(db: peewee.Database, session: str, seq: int) -> tuple[int, int]:

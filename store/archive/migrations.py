@@ -30,7 +30,7 @@ class Migration(NamedTuple):
 
 WORDS = {
     SQLITE: {
-        "session": "TEXT", "id": "TEXT", "blob": "BLOB", "text": "TEXT", "table": "", "keys": "",
+        "session": "TEXT", "id": "TEXT", "name": "TEXT", "blob": "BLOB", "text": "TEXT", "table": "", "keys": "",
         "serial": "INTEGER NOT NULL PRIMARY KEY",
         "search": "VIRTUAL TABLE IF NOT EXISTS search USING "
         "fts5(terms, sessions UNINDEXED, detail=none, columnsize=0, tokenize='ascii')",
@@ -39,7 +39,7 @@ WORDS = {
     MYSQL: {
         "session": "VARCHAR(140) CHARACTER SET ascii COLLATE ascii_bin",
         "id": "VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin",
-        "blob": "MEDIUMBLOB", "text": "MEDIUMTEXT",
+        "name": "VARCHAR(255) COLLATE utf8mb4_bin", "blob": "MEDIUMBLOB", "text": "MEDIUMTEXT",
         "table": "ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
         "keys": ", KEY messages_known_by (known_by)",
         "serial": "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY",
@@ -75,6 +75,35 @@ def _count_again() -> tuple[str, ...]:
     return (*statements, f"REPLACE INTO senders SELECT sender, {first} FROM messages WHERE type <> 16 GROUP BY sender")
 
 
+THINGS = (
+    ("users",
+     "user {id}, password {text}, created BIGINT, disabled INTEGER, not_before BIGINT, request {text}",
+     "user"),
+    ("profiles", "user {id}, name {text}, avatar {text}, mobile {text}, birthday BIGINT", "user"),
+    ("friends", "user {id}, friend {id}, stamp BIGINT, relation BIGINT", "user, friend"),
+    ("blocks", "user {id}, blocked {id}", "user, blocked"),
+    ("requests", "user {id}, asker {id}, stamp BIGINT", "user, asker"),
+    ("attributes",
+     "user {id}, about {id}, subject {session}, name {name}, value {text}",
+     "user, about, subject, name"),
+    ("user_groups", "user {id}, group_id {id}, stamp BIGINT", "user, group_id"),
+    ("tokens", "user {id}, fields {blob}", "user"),
+    ("chat_groups",
+     "group_id {id}, name {text}, avatar {text}, owner {text}, about {text}, size_limit BIGINT, "
+     "mode INTEGER, created BIGINT, updated BIGINT, members_version BIGINT, handed {text}",
+     "group_id"),
+    ("members", "group_id {id}, user {id}, joined BIGINT", "group_id, user"),
+    ("positions", "session {session}, user {id}, seq BIGINT, n BIGINT", "session, user"),
+    ("queues", "owner {id}, digest {id}, stamp BIGINT, item {blob}", "owner, digest"),
+)  # fmt: skip
+"""Tables of migration 2: name, columns but the last two, primary key."""
+
+
+def _table_of_things(name: str, columns: str, key: str) -> str:
+    wanted = ", ".join(f"{column} NOT NULL" for column in (*columns.split(", "), "version BIGINT", "gone INTEGER"))
+    return f"CREATE TABLE IF NOT EXISTS {name} ({wanted}, PRIMARY KEY ({key})) {{table}}"
+
+
 MIGRATIONS = (
     Migration(1, "messages", (
         "CREATE TABLE IF NOT EXISTS migrations (number INTEGER NOT NULL PRIMARY KEY, name {text} NOT NULL, "
@@ -89,6 +118,11 @@ MIGRATIONS = (
         "error {text} NOT NULL, fields {blob} NOT NULL, PRIMARY KEY (tag, entry)) {table}",
     ), (
         "CREATE INDEX IF NOT EXISTS messages_known_by ON messages (known_by)",
+    )),
+    Migration(2, "things", (
+        "CREATE TABLE IF NOT EXISTS drained (process {id} NOT NULL PRIMARY KEY, time BIGINT NOT NULL, "
+        "waiting BIGINT NOT NULL) {table}",
+        *(_table_of_things(*row) for row in THINGS),
     )),
     Migration(3, "search", (
         "CREATE {search}",

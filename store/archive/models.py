@@ -163,6 +163,18 @@ class Outcome(Model):
         primary_key = peewee.CompositeKey("hour", "source", "outcome")
 
 
-MODELS = (Message, Poison, Migration, Dataset, Unindexed, Fill, Rollup, Sender, Outcome)
-DERIVED = (Migration, Dataset, Unindexed, Fill, Rollup, Sender)
+class Drained(Model):
+    """How far an olap node was when it last looked: rows of the log that were not archived yet."""
+
+    process = AsciiField(max_length=ID_LENGTH, primary_key=True)
+    time = peewee.BigIntegerField()
+    """ms"""
+    waiting = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "drained"
+
+
+MODELS = (Message, Poison, Migration, Dataset, Unindexed, Fill, Rollup, Sender, Outcome, Drained)
+DERIVED = (Migration, Dataset, Unindexed, Fill, Rollup, Sender, Drained)
 """Tables that no export has: they tell of the database, or are made again from the others."""
