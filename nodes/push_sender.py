@@ -206,7 +206,10 @@ class Sender:
                 self._finish(job)
         self._under_way += len(items)
         for numbers in self.outlet.calls([item[3] for item in items]):
-            self._calls.spawn(self._call, [items[n] for n in numbers])
+            if self.outlet.breaker.trying:
+                self._call([items[n] for n in numbers])  # one tries; what it finds decides how the others go on
+            else:
+                self._calls.spawn(self._call, [items[n] for n in numbers])
 
     def _drop(self, job: _Job, note: Note, targets: Sequence[Target], verdict: Verdict) -> None:
         job.rows += [(note, target, verdict, job.entry.tries) for target in targets]

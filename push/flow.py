@@ -11,7 +11,10 @@ import gevent
 from mesh.loop import now
 from push.model import Outcome, Verdict
 
-LONGEST_PAUSE = 3600.0
+LONGEST_PAUSE = 300.0
+"""Between two tries, unless the vendor asks for more: what waits is worth less with each minute."""
+LONGEST_WISH = 3600.0
+"""What a vendor may ask for."""
 DAY = 86_400
 VENDORS_MIDNIGHT = 16 * 3600
 """Seconds of a UTC day at which a day begins for the vendors that have daily quotas (UTC+8)."""
@@ -96,7 +99,7 @@ def pause_before_retry(verdict: Verdict, tries: int, server_pause: float) -> flo
     if verdict.outcome is Outcome.QUOTA:
         return seconds_of_day_left()
     if verdict.retry_after > 0:
-        return min(LONGEST_PAUSE, verdict.retry_after) * random.uniform(1.0, 1.2)
+        return min(LONGEST_WISH, verdict.retry_after) * random.uniform(1.0, 1.2)
     first = {Outcome.SERVER: server_pause, Outcome.THROTTLED: 10.0, Outcome.CONFIG: CONFIG_REST}.get(
         verdict.outcome, 1.0
     )

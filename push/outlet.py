@@ -10,6 +10,7 @@ from push.vendor import Vendor
 
 THROTTLED_SECONDS = 1.0
 """How long nothing is sent after the vendor said that it was too fast, when it does not say for how long."""
+RESTING = Verdict(Outcome.UNREACHABLE, "resting")
 
 
 class Outlet:
@@ -40,8 +41,11 @@ class Outlet:
         return found
 
     def call(self, pushes: Sequence[Push]) -> list[Verdict]:
-        """Make a call, when its time has come: what became of each. Blocks."""
+        """Make a call, when its time has come: what became of each. Blocks. While the vendor is left alone, none is
+        made."""
         self._throttle.wait()
+        if self.breaker.seconds:
+            return [RESTING] * len(pushes)
         verdicts = self.vendor.send(pushes)
         self.breaker.note(verdicts)
         pauses = [v.retry_after or THROTTLED_SECONDS for v in verdicts if v.outcome is Outcome.THROTTLED]

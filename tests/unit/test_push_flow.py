@@ -59,7 +59,7 @@ def test_a_breaker_opens_after_failures_in_a_row_and_closes_after_a_success() ->
     [
         (SERVER, 1, 0.8, 1.2),
         (SERVER, 4, 6.4, 9.6),
-        (SERVER, 40, 2880, 4320),
+        (SERVER, 40, 240, 360),
         (Verdict(Outcome.SERVER, retry_after=30), 1, 30, 36),
         (Verdict(Outcome.THROTTLED), 1, 8, 12),
         (Verdict(Outcome.LOST), 2, 1.6, 2.4),
