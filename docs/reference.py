@@ -36,6 +36,7 @@ from nodes.rest.people import Friends, People, Users  # noqa: E402
 from nodes.rest.sessions import Sessions  # noqa: E402
 from nodes.rest.settings import HttpSettings  # noqa: E402
 from nodes.rest.system import System  # noqa: E402
+from nodes.retention import OlapSettings  # noqa: E402
 from nodes.settings import BrokerSettings  # noqa: E402
 from nodes.social import UserSettings  # noqa: E402
 from nodes.words import WordSettings  # noqa: E402
@@ -51,6 +52,7 @@ SETTINGS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "chat": ("[node.chat]", ChatSettings),
     "group": ("[node.group]", GroupSettings),
     "msgop": ("[node.msgop]", MsgopSettings),
+    "olap": ("[node.olap]", OlapSettings),
     "user": ("[node.user]", UserSettings),
     "http": ("[node.http]", HttpSettings),
     "push": ("[push]", PushSettings),

@@ -25,14 +25,17 @@ IDLE_SECONDS = 1.0
 """How often is looked for what another node has written."""
 BEHIND_SECONDS = 1.0
 """An archive that is so much behind the log goes first."""
+PASS_SECONDS = 60.0
+"""Between two times that an unwanted index is cleared of what it should have had."""
 TROUBLE_SECONDS = 2.0
 """Pause while SQL does not take anything."""
 
 
 class Indexer:
-    """Keeps the index. `lag` tells how far the archive is behind the log, in seconds."""
+    """Keeps the index, unless it is not `wanted`. `lag` tells how far the archive is behind the log, in seconds."""
 
-    def __init__(self, archive: Archive, stats: Stats, log: Log, lag: Callable[[], float]) -> None:
+    def __init__(self, archive: Archive, stats: Stats, log: Log, lag: Callable[[], float], wanted: bool) -> None:
+        self.wanted = wanted
         self.waiting = 0
         """Batches that are not in the index."""
         self.filling: Filling | None = None
@@ -58,6 +61,10 @@ class Indexer:
             self._stopped.set()
 
     def _step(self) -> None:
+        if not self.wanted:
+            self._archive.write(unindexed.pass_over)
+            self._pause(PASS_SECONDS)
+            return
         begun = now()
         count = self._archive.write(search.index_noted, terms_of)
         self.waiting = self._archive.read(unindexed.count)
@@ -83,7 +90,8 @@ class Indexer:
 
     def kick(self) -> None:
         """Something was written."""
-        self._wake.set()
+        if self.wanted:
+            self._wake.set()
 
     def stop(self) -> None:
         """End behind the batch that is under way; the rest is indexed at the next start."""

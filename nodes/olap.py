@@ -23,7 +23,7 @@ from nodes.indexing import Indexer
 from nodes.packs import Item, PackNode, handles
 from nodes.reading import pack_of
 from nodes.retention import OlapSettings, Retention
-from nodes.searching import Searcher
+from nodes.searching import Page, Searcher
 from nodes.statistics import StatisticsAnswers
 from packs.codes import Code
 from packs.ids import is_user_id
@@ -57,7 +57,9 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
         self._drain = Drain(consumer, self._archive, self.stats, self.log, things, self._after)
         self._retention = Retention(self.settings, self._archive, self._store.window, self.stats, self.log)
         self._drain.poisoned = self._archive.read(poison.count)
-        self._indexer = Indexer(self._archive, self.stats, self.log, lambda: self._drain.progress.lag)
+        self._indexer = Indexer(
+            self._archive, self.stats, self.log, lambda: self._drain.progress.lag, self.settings.search
+        )  # fmt: skip
         self._searcher = Searcher(self._store, partial(self._ask, self._archive.read))
         self.stats.gauge("unindexed", lambda: self._indexer.waiting)
         self.stats.gauge("log.rows", lambda: self._drain.state.length)
@@ -122,9 +124,14 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
     def _search(self, item: Item) -> SearchResp:
         m = item.message
         asked = SearchQuery(m.text, m.session_id, m.sender_id, m.since, m.until, m.cursor, m.count)
-        page = self._searcher.find(item.origin.user, asked)
-        self.stats.counts["searches"] += 1
+        page = self._found(item.origin.user, asked)
         return SearchResp(msgs=[pack_of(entry) for _, entry in page.messages], cursor=page.cursor)
+
+    def _found(self, user: str, query: SearchQuery) -> Page:
+        if not self._indexer.wanted:
+            raise AppError(Code.UNAVAILABLE, "[node.olap] search is off")
+        self.stats.counts["searches"] += 1
+        return self._searcher.find(user, query)
 
     # ---- for others
 
@@ -159,7 +166,7 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
         if not is_user_id(user):
             raise AppError(Code.PARAM, "user is malformed")
         try:
-            page = self._searcher.find(user, query)
+            page = self._found(user, query)
         except StoreError as error:
             raise Timeout(str(error)) from None
         return SearchPage(tuple((session, entries.build(entry)) for session, entry in page.messages), page.cursor)

@@ -29,6 +29,8 @@ STEP_SECONDS = 0.02
 class OlapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The archive, and how long messages are kept. 0 days: for ever."""
 
+    search: bool = True
+    """false: messages are not indexed and searches answered with 6. Turned on again, all are indexed."""
     keep_single_days: float = 0.0
     """Days after which messages of single chats are deleted, in Redis and in the archive."""
     keep_group_days: float = 0.0

@@ -54,6 +54,15 @@ def forget(db: peewee.Database, numbers: Sequence[int]) -> None:
     Unindexed.delete().where(Unindexed.id.in_(numbers)).execute(db)
 
 
+def pass_over(db: peewee.Database) -> None:
+    """Index nothing, and everything when that is wanted again."""
+    with db.atomic():
+        Unindexed.delete().execute(db)
+        now = filling(db)
+        if now is None or now.done:
+            restart(db)
+
+
 def count(db: peewee.Database) -> int:
     """Batches that wait."""
     found: int = Unindexed.select(peewee.fn.COUNT(1)).scalar(db)

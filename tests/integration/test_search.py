@@ -168,10 +168,16 @@ def test_while_sql_is_away_searches_fail_and_nothing_is_lost(mariadb: MariaDB, u
 
 @pytest.mark.seconds(60)
 def test_the_index_is_whole_after_the_node_was_killed_and_can_be_made_again(user: User) -> None:
-    with running(topology_text()) as system:
-        bob = user()
-        a = system.client(user())
-        for n in range(30):
+    with running(topology_text(tables={"node.olap": {"search": False}})) as system:
+        alice, bob = user(), user()
+        a = system.client(alice)
+        send(a, bob, "durian 30")
+        assert code(answer(a, "durian")) == 6
+        assert system.stop() == 0
+        system.topology.write_text(topology_text())
+        system.up()
+        a = system.client(alice)
+        for n in range(29):
             send(a, bob, f"durian {n}")
             if n == 20:
                 system.kill("cold-1")

@@ -173,6 +173,17 @@ def test_what_was_there_before_the_index_is_filled_in(archive: Archive) -> None:
     assert archive.read(unindexed.filling) is None
 
 
+def test_an_index_that_was_not_wanted_is_filled_when_it_is(archive: Archive) -> None:
+    archive.write(unindexed.pass_over)
+    put(archive, "SC_a_b", *(entry(NOW + i, "word") for i in range(5)))
+    archive.write(unindexed.pass_over)
+    assert archive.read(unindexed.count) == 0
+    while archive.write(search.fill, terms_of, 2):
+        put(archive, "SC_a_b", entry(NOW + 5, "word"))
+        index(archive)
+    assert seqs(archive, "word") == [5, 4, 3, 2, 1, 0]
+
+
 def test_the_migration_of_an_archive_with_messages_has_them_filled_in(archive: Archive) -> None:
     put(archive, "SC_a_b", entry(NOW, "old"))
     for table in ("search", "unindexed", "fill"):
