@@ -40,7 +40,7 @@ class Control(Protocol):
         ...
 
     @call(timeout=2.0, idempotent=True)
-    def stats(self) -> str:
+    def counters(self) -> str:
         """All counters, gauges and histograms."""
         ...
 
@@ -63,7 +63,7 @@ class ControlNode(Node, Control):
     def describe(self) -> str:  # type: ignore[override]
         return json.dumps(self.process.describe())
 
-    def stats(self) -> str:  # type: ignore[override]
+    def counters(self) -> str:
         nodes = self.process.nodes.values()
         return json.dumps([{"node": s.node, **s.dump()} for s in [self.process.stats, *(n.stats for n in nodes)]])
 

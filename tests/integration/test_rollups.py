@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import gevent
@@ -49,14 +49,14 @@ def row(seq: int, sender: str, to: str, state: int = 0, revision: int = 0) -> me
     return messages.row_of(session, entries.build(entry), "")
 
 
-def history(rng: random.Random, count: int, hours: int = 60) -> list[messages.Row]:
+def history(rng: random.Random, count: int, hours: int = 60, users: Sequence[str] = USERS) -> list[messages.Row]:
     """Rows as the log has them: messages of some days, and their revisions, each of which adds to the state."""
     rows = []
     for n in range(count):
         seq = (START + rng.randrange(hours * HOUR)) * 1_000_000 + n
-        place = (seq, rng.choice([*USERS, "app"]), rng.choice([*USERS, "GC_a", "GC_b"]))
+        place = (seq, rng.choice([*users, "app"]), rng.choice([*users, "GC_a", "GC_b"]))
         if place[1] == "app":
-            place = (seq, "app", rng.choice(USERS))
+            place = (seq, "app", rng.choice(users))
         rows.append(row(*place))
         state = 0
         for revision in range(1, rng.choice((1, 1, 1, 2, 3))):
@@ -104,11 +104,12 @@ def test_messages_of_an_older_archive_are_counted_when_it_is_migrated(archive: A
 
 def test_several_writers_at_once_count_nothing_twice(archive: Archive, archive_url: str) -> None:
     rng = random.Random(6)
-    rows = history(rng, 400, hours=3)
+    rows = history(rng, 1000, hours=2, users=[f"u{n}" for n in range(300)])  # most batches find somebody new
 
     def write(name: int) -> None:
         writer = Archive(parse_archive(archive_url, Path("/nowhere")))
-        for batch in batches(random.Random(name), rows):
+        order = random.Random(name).sample(rows, len(rows))
+        for batch in (order[n : n + 25] for n in range(0, len(order), 25)):
             while True:
                 try:
                     writer.write(messages.put, batch)

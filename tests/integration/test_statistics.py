@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from mesh.cli import main
-from mesh.control import call_method
+from mesh.control import Client, Control, call_method
 from mesh.errors import AppError, Timeout
 from mesh.topology import load
 from packs import structs as s
@@ -30,6 +30,7 @@ from tests import recount
 from tests.controls import DELETE, OVERRIDE, REVOKE, control, send
 from tests.groups import create
 from tests.integration.test_olap import archive_of, wait_archived
+from tests.phones import phones
 from tests.raw import code
 from tests.system import ROOT, System, running, topology_text
 from tests.waiting import wait_until
@@ -128,6 +129,23 @@ def test_what_is_sent_and_done_is_counted(counted: System, user: Callable[[], st
     counted.signal(counted.pid("edge-1"), signal.SIGTERM)  # what was counted since the last report is reported
     wait_until(lambda: outcomes(counted)["delivered"] - before[1]["delivered"] == written, "all deliveries are counted")
     assert second and other
+
+
+def test_what_vendors_answered_is_kept(user: Callable[[], str]) -> None:
+    vendors = ("apns", "fcm")
+    with phones(vendors, more={"process.cold": {"nodes": ["olap"]}}) as world:
+        a, b = user(), user()
+        world.away(b, *vendors)
+        for number in range(1, 4):
+            world.client(a, 5).text(b, "hello")
+            for vendor in vendors:
+                world.wait(b, number, vendor)
+        wait_until(lambda: outcomes(world.system)["push.accepted"] == 3 * len(vendors), "it has what they took")
+        topology = load(world.system.topology, str(world.system.data))
+        asker = Client(topology)
+        (counters,) = (n["counters"] for n in json.loads(asker.ask("push-1", Control.counters)) if n["node"] == "push")
+        asker.close()
+        assert [counters[f"push.main.{vendor}.accepted"] for vendor in vendors] == [3, 3]
 
 
 @pytest.mark.seconds(90)
