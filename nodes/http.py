@@ -21,8 +21,11 @@ from mesh.process import Process
 from mesh.topology import Topology
 from nodes import hot
 from nodes.auth import AuthSettings, read_secret
-from nodes.contracts import ApiKeys, Groups, KeyInfo, Notices, Packs, User
+from nodes.contracts import ApiKeys, Groups, KeyInfo, Notices, Packs, Push, User
+from nodes.contracts_search import Search
+from nodes.contracts_statistics import Statistics
 from nodes.rest.acting import Nodes
+from nodes.rest.archived import Archived
 from nodes.rest.classic import TAG as CLASSIC
 from nodes.rest.classic import Classic
 from nodes.rest.groups import Groups as GroupRoutes
@@ -30,6 +33,7 @@ from nodes.rest.keyring import LOOK_SECONDS, Keyring
 from nodes.rest.messages import Messages
 from nodes.rest.people import Friends, People, Users
 from nodes.rest.problems import problem_of
+from nodes.rest.pushing import Pushing
 from nodes.rest.sessions import Sessions
 from nodes.rest.settings import HttpSettings
 from nodes.rest.system import ProcessState, System
@@ -63,6 +67,7 @@ class HttpNode(Node, ApiKeys):
     user: User | None
     group: Groups | None
     chat: Notices | None
+    push: Push | None
 
     def start(self) -> None:
         settings: HttpSettings = self.settings
@@ -96,8 +101,15 @@ class HttpNode(Node, ApiKeys):
         system = System(self._reasons, self._monitor, self._processes, self._document)
         return routes_of(
             Messages(nodes), Sessions(nodes), GroupRoutes(nodes), Users(nodes, self.section("auth")), Friends(nodes),
-            People(nodes), Classic(nodes), system,
+            People(nodes), self._archived(nodes), Pushing(self.push), Classic(nodes), system,
         )  # fmt: skip
+
+    def _archived(self, nodes: Nodes) -> Archived:
+        if not self.process.topology.instances("olap"):
+            return Archived(nodes, None, None)
+        search: Any = self.service(Search, "olap")  # type: ignore[type-abstract]
+        statistics: Any = self.service(Statistics, "olap")  # type: ignore[type-abstract]
+        return Archived(nodes, search, statistics)
 
     def _packs(self, kind: str) -> Packs | None:
         topology = self.process.topology

@@ -32,15 +32,15 @@ class Nodes:
 
     @property
     def user(self) -> User:
-        return _there(self._user)
+        return there(self._user)
 
     @property
     def group(self) -> Groups:
-        return _there(self._group)
+        return there(self._group)
 
     @property
     def chat(self) -> Notices:
-        return _there(self._chat)
+        return there(self._chat)
 
     def ordered(self, pack_type: int) -> BoundMethod:
         """How messages of a type are handed to their node."""
@@ -76,7 +76,7 @@ class Nodes:
     def _of(self, pack_type: int) -> Any:
         owner = TABLE[pack_type].owner
         assert owner is not None
-        return _there(self._packs[owner])
+        return there(self._packs[owner])
 
 
 def origin_of(call: Call, user: str) -> Origin:
@@ -88,7 +88,8 @@ def _seq_of(pack: Pack) -> int:
     return decode_payload(MsgReq, pack.payload).seq_id
 
 
-def _there(node: P | None) -> P:
+def there(node: P | None) -> P:
+    """The node. Raises `ApiError` 503 when the topology lacks it."""
     if node is None:
         raise ApiError(503, "unavailable", "this system has no node for it")
     return node

@@ -19,6 +19,8 @@ UNKNOWN = {
     "user": "nobody-at-all", "friend": "nobody-else", "group": "GC_0000", "session": "SC_nobody-at-all_nobody-else",
     "seq_id": "12345", "id": "0000",
 }  # fmt: skip
+QUERY = {"since": "1", "until": "2"}
+"""What is asked of routes that must be asked something."""
 PATTERNED = {"user": "a%20b", "friend": "a%2Fb", "group": "GC_!", "session": "XX_a_b", "seq_id": "-1"}
 
 
@@ -135,7 +137,8 @@ def test_an_id_that_is_malformed_or_unknown(web: Web, routes: list[Named]) -> No
     document = web.get("/openapi.json").json
     for route in routes:
         body = body_for(route, document)
-        query = "?operator=someone" if any(p["name"] == "operator" for p in route.operation["parameters"]) else ""
+        needed = {p["name"] for p in route.operation["parameters"] if p["in"] == "query" and p["required"]}
+        query = "?" + "&".join(f"{name}={QUERY.get(name, 'someone')}" for name in sorted(needed))
         for name in route.names:
             reply = web.ask(route.method, route.at(**{name: PATTERNED[name]}) + query, body)
             assert (reply.status, reply.error) == (400, "bad_request"), (route, name, reply)
