@@ -27,29 +27,41 @@ def cold_store(process: Process) -> Archive:
 
 def settle(process: Process, store: HotStore) -> None:
     """See to it that Redis and the archive hold the same data: both new, or both marked with the same id. An embedded
-    Redis that lost its data is filled again; for another one somebody must say so (`imesh rebuild`)."""
-    archive = process.shared(cold_store)
-    log = process.log
-    try:
-        for migration in archive.write(migrations.migrate):
-            log.info("the archive was migrated", number=migration.number, name=migration.name)
-        here, there = store.dataset(), archive.read(dataset.read)
-        if not here and there and archive.read(dataset.has_messages):
-            if store.settings.redis == "embedded":
-                log.warning("Redis is empty: it is filled from the archive")
-                rebuild(store, archive, log)
-            here = _wait_for_rebuild(store, log)
-        if not here:
-            here = store.mark_dataset(there)
-        if not there:
-            store.set_archived(False)
-            archive.write(dataset.write, here, store.settings.shards)
-        elif here != there:
-            raise ConfigError(
-                f"[store] archive: {archive.address!r} belongs to other data ({there}) than Redis ({here})"
-            )
-    except (StoreUnavailable, StoreRefused) as error:
-        raise ConfigError(f"[store] archive: {error}") from None
+    Redis that lost its data is filled again; for another one somebody must say so (`imesh rebuild`).
+
+    While SQL is away, this waits; others serve what is hot meanwhile. Only a system that is new cannot begin so.
+    """
+    while True:
+        try:
+            _compare(process.shared(cold_store), store, process.log)
+            return
+        except StoreRefused as error:
+            raise ConfigError(f"[store] archive: {error}") from None
+        except StoreUnavailable as error:
+            if not store.dataset():
+                raise ConfigError(f"[store] archive: {error}") from None
+            process.log.limited("archive", TELL_SECONDS, "waiting for the archive", error=error)
+            gevent.sleep(LOOK_SECONDS)
+
+
+def _compare(archive: Archive, store: HotStore, log: Log) -> None:
+    for migration in archive.write(migrations.migrate):
+        log.info("the archive was migrated", number=migration.number, name=migration.name)
+    here, there = store.dataset(), archive.read(dataset.read)
+    if not here and there and archive.read(dataset.has_messages):
+        if store.settings.redis == "embedded":
+            log.warning("Redis is empty: it is filled from the archive")
+            rebuild(store, archive, log)
+        here = _wait_for_rebuild(store, log)
+    if not here:
+        here = store.mark_dataset(there)
+    if not there:
+        store.set_archived(False)
+        archive.write(dataset.write, here, store.settings.shards)
+    elif here != there:
+        raise ConfigError(
+            f"[store] archive: {archive.address!r} belongs to other data ({there}) than Redis ({here})"
+        )
 
 
 def rebuild(store: HotStore, archive: Archive, log: Log) -> None:

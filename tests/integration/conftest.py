@@ -110,6 +110,14 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mariadbs.Maria
         yield found
 
 
+@pytest.fixture
+def own_mariadb(tmp_path: Path) -> Iterator[mariadbs.MariaDB]:
+    """A MariaDB server that the test may stop and kill."""
+    mariadbs.require()
+    with mariadbs.running(tmp_path) as found:
+        yield found
+
+
 @pytest.fixture(params=["sqlite", "mariadb"])
 def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty archive may be made: the same tests run on each kind of database."""
