@@ -21,6 +21,10 @@ from tests.integration.test_one_history import (
     test_unread_is_exact_for_who_reads_in_the_archive,  # noqa: F401
     test_what_must_not_be_missed_is_read_from_the_archive,  # noqa: F401
 )
+from tests.integration.test_search import (
+    test_everybody_finds_what_he_may_see,  # noqa: F401
+    test_what_was_revoked_deleted_or_overridden_is_not_found_from_that_moment_on,  # noqa: F401
+)
 from tests.redis_cluster import RedisCluster
 from tests.system import System, running, topology_text
 
@@ -33,4 +37,9 @@ def narrow(cluster: RedisCluster) -> Iterator[System]:
 
 @pytest.fixture(scope="module")
 def cold(narrow: System) -> System:
+    return narrow
+
+
+@pytest.fixture(scope="module")
+def system(narrow: System) -> System:
     return narrow
