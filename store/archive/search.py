@@ -29,9 +29,12 @@ SPAN_BITS = 41
 DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
 SPANNED_TERMS = 400
 """Terms of one word in a query of MySQL: each takes a few look-ups in the index."""
-LOCK_SECONDS = 5
 AT_ONCE = 300
 """Messages in one SELECT."""
+
+
+class Elsewhere(Exception):
+    """Another olap node indexes just now."""
 
 
 class Terms(NamedTuple):
@@ -68,7 +71,8 @@ TermsOf = Callable[[str, Entry], Terms]
 
 
 def index_noted(db: peewee.Database, terms_of: TermsOf) -> int:
-    """Index what was noted first; returns how many messages, 0 when there is nothing. In one transaction."""
+    """Index what was noted first; returns how many messages, 0 when there is nothing. In one transaction. Raises
+    `Elsewhere`."""
     with _in_turn(db):
         numbers, places = unindexed.oldest(db)
         if numbers:
@@ -78,8 +82,8 @@ def index_noted(db: peewee.Database, terms_of: TermsOf) -> int:
 
 
 def fill(db: peewee.Database, terms_of: TermsOf, most: int) -> Filling | None:
-    """Index the next of those that were there before; returns how far it is, None when all are in. In one
-    transaction."""
+    """Index the next of those that were there before; returns how far it is, None when all are in. In one transaction.
+    Raises `Elsewhere`."""
     with _in_turn(db):
         now = unindexed.filling(db)
         if now is None:
@@ -93,14 +97,15 @@ def fill(db: peewee.Database, terms_of: TermsOf, most: int) -> Filling | None:
 
 @contextmanager
 def _in_turn(db: peewee.Database) -> Iterator[None]:
-    """A transaction of whoever indexes: of two, the one that read a message first would not write it first."""
+    """A transaction of whoever indexes: of two, the one that read a message first might write it last. Raises
+    `Elsewhere`."""
     if kind_of(db) != MYSQL:
         with db.atomic("IMMEDIATE"):
             yield
         return
-    (got,) = db.execute_sql("SELECT GET_LOCK('imesh search', %s)", (LOCK_SECONDS,)).fetchone()
+    (got,) = db.execute_sql("SELECT GET_LOCK('imesh search', 0)").fetchone()
     if got != 1:
-        raise peewee.OperationalError("another olap node indexes")
+        raise Elsewhere
     try:
         with db.atomic():
             yield
