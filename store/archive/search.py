@@ -57,9 +57,10 @@ class Wanted(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Messages, newest first. All that there are with a seqId from `reach` up were looked at."""
+    """Messages, newest first, of so many `rows` of the index: of all with a seqId from `reach` up."""
 
     messages: list[tuple[str, Entry]]
+    rows: int
     reach: int
 
 
@@ -167,7 +168,7 @@ def find(db: peewee.Database, wanted: Wanted, most: int, spans: int) -> Candidat
         (session, seq) for seq, sessions in rows for session in sessions.split() if wanted.session in ("", session)
     ]  # fmt: skip
     found = sorted(_messages(db, places, wanted.sender), key=lambda row: (row[1].seq, row[0]), reverse=True)
-    return Candidates(found, reach)
+    return Candidates(found, len(rows), reach)
 
 
 Rows = list[tuple[int, str]]
