@@ -34,7 +34,7 @@ bench-soak: $(VENV)/.bench  ## ten minutes of steady load: memory must stay flat
 	@mkdir -p build
 	$(BIN)/python -m bench.soak --json build/bench-soak.json
 
-bench-parts: $(VENV)/.bench  ## measure the parts: calls, publications, chat, groups, bytes of Redis, pushes, searches
+bench-parts: $(VENV)/.bench  ## measure the parts: calls, publications, chat, groups, bytes of Redis, pushes, searches, archive
 	$(BIN)/python -m bench.rpc
 	$(BIN)/python -m bench.fanout
 	$(BIN)/python -m bench.chat
@@ -43,6 +43,7 @@ bench-parts: $(VENV)/.bench  ## measure the parts: calls, publications, chat, gr
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.push
 	$(BIN)/python -m bench.search --rows 100000
+	$(BIN)/python -m bench.archive --rows 1000000
 
 docs: $(VENV)/.ready  ## rewrite the tables of the docs from the code
 	$(BIN)/python docs/reference.py

@@ -57,6 +57,8 @@ class Drain:
         self.state = LogState(0, {})
         self.trouble = ""
         """Why the archive does not take anything now, "" when it does."""
+        self.behind = False
+        """More waits in the log than is taken at once."""
         self.poisoned = 0
         self._consumer = consumer
         self._archive = archive
@@ -77,10 +79,11 @@ class Drain:
         """Until `stop`; in a greenlet of its own."""
         try:
             while not self._stopping.is_set():
-                rows = self._persist(self._consumer.read, BATCH) or []
+                rows = self._persist(self._consumer.read, BATCH)
+                self.behind = len(rows) >= BATCH
                 if rows:
                     self._drain(rows)
-                if len(rows) < BATCH:
+                if not self.behind:
                     self._wait(POLL_SECONDS)
                 self._look()
         except _Stopped:

@@ -24,7 +24,7 @@ FILL_ROWS = 500
 IDLE_SECONDS = 1.0
 """How often is looked for what another node has written."""
 BEHIND_SECONDS = 1.0
-"""An archive that is so much behind the log goes first."""
+"""Pause while the archive is behind the log: it goes first."""
 PASS_SECONDS = 60.0
 """Between two times that an unwanted index is cleared of what it should have had."""
 TROUBLE_SECONDS = 2.0
@@ -32,9 +32,9 @@ TROUBLE_SECONDS = 2.0
 
 
 class Indexer:
-    """Keeps the index, unless it is not `wanted`. `lag` tells how far the archive is behind the log, in seconds."""
+    """Keeps the index, unless it is not `wanted`. `behind` tells whether the archive is behind the log."""
 
-    def __init__(self, archive: Archive, stats: Stats, log: Log, lag: Callable[[], float], wanted: bool) -> None:
+    def __init__(self, archive: Archive, stats: Stats, log: Log, behind: Callable[[], bool], wanted: bool) -> None:
         self.wanted = wanted
         self.waiting = 0
         """Batches that are not in the index."""
@@ -43,29 +43,27 @@ class Indexer:
         self._archive = archive
         self._stats = stats
         self._log = log
-        self._lag = lag
-        self._stopping = False
+        self._behind = behind
+        self._stopping = gevent.event.Event()
         self._wake = gevent.event.Event()
         self._stopped = gevent.event.Event()
 
     def run(self) -> None:
         """Until `stop`; in a greenlet of its own."""
         try:
-            while not self._stopping:
+            while not self._stopping.is_set():
                 try:
                     self._step()
-                except search.Elsewhere:
-                    self._pause(IDLE_SECONDS)
                 except (StoreError, *REFUSALS) as error:
                     self._log.limited("search", 60, "the search index waits", error=error)
-                    self._pause(TROUBLE_SECONDS)
+                    self._stopping.wait(TROUBLE_SECONDS)
         finally:
             self._stopped.set()
 
     def _step(self) -> None:
         if not self.wanted:
             self._archive.write(unindexed.pass_over)
-            self._pause(PASS_SECONDS)
+            self._stopping.wait(PASS_SECONDS)
             return
         begun = now()
         count = self._archive.write(search.index_noted, terms_of)
@@ -76,19 +74,15 @@ class Indexer:
             if self.filling is None:
                 if was is not None:
                     self._log.info("the search index has all messages")
-                self._pause(IDLE_SECONDS)
+                self._wake.wait(IDLE_SECONDS)
+                self._wake.clear()
                 return
             count = FILL_ROWS
         self._stats.counts["indexed"] += count
-        if self._lag() > BEHIND_SECONDS:
-            self._pause(BEHIND_SECONDS)
+        if self._behind():
+            self._stopping.wait(BEHIND_SECONDS)
         elif self.filling is not None:
-            self._pause(now() - begun)  # as long as it took: the archive has other things to do
-
-    def _pause(self, seconds: float) -> None:
-        if not self._stopping:
-            self._wake.wait(seconds)
-        self._wake.clear()
+            self._stopping.wait(now() - begun)  # as long as it took: the archive has other things to do
 
     def kick(self) -> None:
         """Something was written."""
@@ -97,7 +91,7 @@ class Indexer:
 
     def stop(self) -> None:
         """End behind the batch that is under way; the rest is indexed at the next start."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         self._stopped.wait()
 

@@ -57,9 +57,7 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
         self._drain = Drain(consumer, self._archive, self.stats, self.log, things, self._after)
         self._retention = Retention(self.settings, self._archive, self._store.window, self.stats, self.log)
         self._drain.poisoned = self._archive.read(poison.count)
-        self._indexer = Indexer(
-            self._archive, self.stats, self.log, lambda: self._drain.progress.lag, self.settings.search
-        )  # fmt: skip
+        self._indexer = Indexer(self._archive, self.stats, self.log, lambda: self._drain.behind, self.settings.search)
         self._searcher = Searcher(self._store, partial(self._ask, self._archive.read))
         self.stats.gauge("unindexed", lambda: self._indexer.waiting)
         self.stats.gauge("log.rows", lambda: self._drain.state.length)

@@ -37,6 +37,7 @@ from mesh.loop import now
 from store import entries
 from store.client import Call, Client
 from store.entries import Entry
+from store.errors import StoreError
 from store.scripts import LOG_OPEN, LOG_READ, LOG_TRIM, Script
 
 ARCHIVE, PUSH, HOOKS = "archive", "push", "hooks"
@@ -114,7 +115,7 @@ class Consumer:
         self._keep_ms = int(keep_seconds * 1000)
         self._idle_ms = int(idle * 1000)
         self._held: set[tuple[str, bytes]] = set()  # given out and not acknowledged
-        self._left: dict[str, str] = {}  # what an earlier life may have left: tag -> id up to which it is read
+        self._left: dict[str, str] = {}  # where rows may be given out to us that we have not: tag -> id that is read
         self._claim_at = 0.0  # when to look for rows of dead consumers
         self._away: dict[str, float] = {}  # shards whose server did not answer, and until when they are left alone
         self._first = 0  # the shard to begin with: a busy one must not starve those behind it
@@ -130,7 +131,15 @@ class Consumer:
         return made
 
     def read(self, count: int) -> list[Row]:
-        """At most `count` rows: what an earlier life left, what dead consumers left, then new ones."""
+        """At most `count` rows: what was given out and did not arrive or was left by an earlier life, what dead
+        consumers left, then new ones."""
+        try:
+            return self._next(count)
+        except StoreError:
+            self._left = dict.fromkeys(self._tags, "0")  # the reply that was lost may have had rows
+            raise
+
+    def _next(self, count: int) -> list[Row]:
         if self._left:
             rows = self._read_left(count)
             if rows:
@@ -209,16 +218,18 @@ class Consumer:
         return LOG_READ, (f"{tags[0]}:log",), (self.group, self._name, count, *pairs)
 
     def _read_left(self, count: int) -> list[Row]:
-        """What an earlier life was given and did not acknowledge."""
+        """What was given out to us and never came, or was not acknowledged by an earlier life."""
         while self._left:
             rows = self._read(self._left, count)
             ends = {row.tag: row.id.decode() for row in rows}
             if len(rows) < count:  # all shards were asked: those that gave nothing have no more
-                self._left = {tag: "0" for tag in self._left if tag in ends}
+                self._left = {tag: "0" for tag in self._left if tag in ends or tag in self._away}
             self._left.update(ends)
             fresh = [row for row in rows if (row.tag, row.id) not in self._held]
             if fresh:
                 return self._take(fresh)
+            if not rows:
+                break
         return []
 
     def _claim(self) -> list[Row]:
@@ -253,5 +264,6 @@ class Consumer:
         for part, reply in zip(parts, self._redis.run_each([call(part) for part in parts]), strict=True):
             if isinstance(reply, Exception):
                 self._away.update(dict.fromkeys(part, now() + AWAY_SECONDS))
+                self._left.update(dict.fromkeys(part, "0"))
             else:
                 yield part, reply

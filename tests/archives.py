@@ -47,6 +47,16 @@ def cold_rows(url: str, data: Path) -> Rows:
     return {(session, seq): (*rest[:5], bytes(rest[5]), *rest[6:]) for session, seq, *rest in rows}
 
 
+def operators(url: str, data: Path) -> dict[tuple[str, int], str]:
+    """Who changed each message last, as the archive has it; "" for one that is as it was sent."""
+    archive = Archive(parse_archive(url, data))
+    try:
+        rows = archive.read(lambda db: db.execute_sql("SELECT session, seq, operator FROM messages").fetchall())
+    finally:
+        archive.close()
+    return {(session, seq): operator for session, seq, operator in rows}
+
+
 def differences(hot: Rows, cold: Rows) -> list[str]:
     """What of the hot history the archive does not have, or has otherwise."""
     found = [f"{place} is missing" for place in hot if place not in cold]

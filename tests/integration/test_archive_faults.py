@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 
 import gevent
+import psutil
 import pytest
 
 from packs import structs as s
 from packs import table as t
 from packs.flags import COUNTER, DUP
+from store.entries import DELETED, OVERRIDDEN, REVOKED
 from tests import archives
+from tests.changes import Changes
 from tests.controls import DELETE, OVERRIDE, REVOKE, Sent, control
 from tests.integration.test_olap import archive_of, describe, server_of
 from tests.integration.test_one_history import KEYS, fill, seqs
+from tests.load import Load
 from tests.mariadb import MariaDB
 from tests.raw import Raw, code
 from tests.system import System, running, topology_text
 from tests.waiting import wait_until
 
-ROUNDS = 12
-PIPELINED = 12
+PAIRS, CHANGERS, FLOOD = 4, 3, 800
+KILLS = {"sqlite": ["cold-1"] * 3 + ["redis"] * 2, "mariadb": ["cold-1"] * 2 + ["redis"] + ["mariadb"] * 2}
+PATIENCE_SECONDS = 40.0
+STATES = {OVERRIDE: OVERRIDDEN, REVOKE: REVOKED, DELETE: DELETED}
 
 
 @pytest.fixture
@@ -49,48 +57,95 @@ def say(raw: Raw, to: str, count: int, tag: str) -> list[Sent]:
     return [found[name] for name in names]
 
 
-def equal(system: System) -> None:
-    """Wait until the archive is the hot history: nothing missing, nothing else, nothing more."""
+def equal(system: System) -> archives.Rows:
+    """Wait until the archive is the hot history: nothing missing, nothing else, nothing more; returns it."""
     hot = archives.hot_rows(server_of(system))
 
     def same() -> bool:
-        cold = archives.cold_rows(archive_of(system), system.data)
-        return cold.keys() == hot.keys() and not archives.differences(hot, cold)
+        return archives.cold_rows(archive_of(system), system.data) == hot
 
-    wait_until(same, "the archive equals the hot history", 40)
+    wait_until(same, "the archive equals the hot history", PATIENCE_SECONDS)
+    return hot
 
 
-@pytest.mark.seconds(120)
-def test_sigkill_of_olap_mariadb_and_redis_at_random(on_mariadb: System, own_mariadb: MariaDB) -> None:
+def flood(raw: Raw, to: str) -> None:
+    """Many messages at once."""
+    ids = [raw.request(t.MSG_SINGLE_CHAT, s.MsgReq(to=to, content="x"), "", COUNTER) for _ in range(FLOOD)]
+    assert {code(raw.answer(pack_id)) for pack_id in ids} == {0}
+
+
+def kill(system: System, process: str, mariadb: MariaDB | None) -> None:
+    """SIGKILL, and wait until it is there again."""
+    if process == "mariadb":
+        assert mariadb is not None
+        mariadb.signal(signal.SIGKILL)
+        mariadb.start()
+        return
+    before = system.kill(process)
+
+    def reborn() -> bool:
+        try:
+            pid = system.pid(process)
+        except (StopIteration, psutil.NoSuchProcess):
+            return False
+        return pid != before and (process == "redis" or bool(re.search(rf" serving nodes=\S+ pid={pid}\n", system.log)))
+
+    wait_until(reborn, f"{process} serves again", PATIENCE_SECONDS)
+
+
+@pytest.mark.seconds(180)
+@pytest.mark.parametrize("kind", KILLS)
+def test_whatever_is_killed_the_archive_equals_the_hot_history(kind: str, request: pytest.FixtureRequest) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    system, raw = on_mariadb, on_mariadb.client("ann")
+    mariadb: MariaDB | None = request.getfixturevalue("own_mariadb") if kind == "mariadb" else None
+    store = {"archive": mariadb.url() if mariadb else "embedded", "hot_messages": 100_000}
+    with running(topology_text(tables={"store": store})) as system:
+        load = Load([":".join(map(str, system.address()))], PAIRS, sdk=False)
+        load.start()
+        changes = [Changes(system.client, f"owner{n}", f"member{n}", random.Random(n + seed)) for n in range(CHANGERS)]
+        raw = system.client("ann")
+        for process in rng.sample(KILLS[kind], len(KILLS[kind])):
+            archiver, acked, changed = system.pid("cold-1"), load.acked, sum(c.count for c in changes)
+            system.signal(archiver, signal.SIGSTOP)
+            flood(raw, "ben")
+            system.signal(archiver, signal.SIGCONT)
+            gevent.sleep(rng.uniform(0.0, 0.1))  # so much is in the log that it is hit in the midst of draining
+            kill(system, process, mariadb)
+            wait_until(lambda a=acked: load.acked > a, "messages go on", PATIENCE_SECONDS)  # type: ignore[misc]
+            wait_until(lambda n=changed: sum(c.count for c in changes) > n, "changes go on", PATIENCE_SECONDS)  # type: ignore[misc]
+        if mariadb:
+            be_without(mariadb, system, load)
+        server_of(system).xadd("{s01}:log", {"no": "message"})  # it is set aside, and holds up nobody
+        for one in changes:
+            one.stop()
+        assert load.finish() == []
+        load.close()
+        rows = equal(system)
+        assert len(rows) >= len(KILLS[kind]) * FLOOD + load.acked
+        check_changes(system, rows, changes)
+        found = json.loads(system.run("db", "status", "--json").stdout)
+        assert found["set_aside"] == 1 and found["newest"][0]["tag"] == "{s01}", found
 
-    def kill_mariadb() -> None:
-        own_mariadb.signal(signal.SIGKILL)
-        own_mariadb.start()
 
-    def harm() -> None:
-        for _ in range(ROUNDS // 2):
-            gevent.sleep(rng.uniform(0.0, 0.4))
-            rng.choice([lambda: system.kill("cold-1"), kill_mariadb, lambda: system.kill("redis")])()
-            system.wait_serving()
+def be_without(mariadb: MariaDB, system: System, load: Load) -> None:
+    """The server is killed, and comes back when everything hot has gone on for a while."""
+    mariadb.signal(signal.SIGKILL)
+    wait_until(lambda: "trouble" in describe(system), "status says that the archive waits", PATIENCE_SECONDS)
+    acked = load.acked
+    wait_until(lambda: load.acked > acked + 200, "messages go on", PATIENCE_SECONDS)
+    wait_until(lambda: int(describe(system)["log"].split()[0]) > 200, "the log grows", PATIENCE_SECONDS)
+    mariadb.start()
 
-    harming = gevent.spawn(harm)
-    sent: list[Sent] = []
-    n = 0
-    while not harming.ready() or n < ROUNDS:
-        n += 1
-        sent += say(raw, rng.choice(["ben", "cat", "dan"]), PIPELINED, f"r{n}")
-        message = rng.choice(sent)
-        assert control(raw, message, rng.choice([REVOKE, OVERRIDE, DELETE]), "changed") in (0, 6, 7, 44)
-        if len(sent) > 1200:
-            break
-    harming.get()
-    equal(system)
-    assert {(m.session, m.seq) for m in sent} == set(archives.hot_rows(server_of(system)))
-    assert "set aside" not in system.log
+
+def check_changes(system: System, rows: archives.Rows, changes: list[Changes]) -> None:
+    """Each message is as its last change left it, and the archive knows who made that."""
+    operators = archives.operators(archive_of(system), system.data)
+    for place, done in ((place, done) for one in changes for place, done in one.changed.items()):
+        state, revision = rows[place][6:8]
+        assert revision == len(done) and all(state & STATES[command] for command, _ in done), (rows[place], done)
+        assert operators[place] == (done[-1][1] if done else ""), (operators[place], done)
 
 
 @pytest.mark.seconds(120)

@@ -14,6 +14,7 @@ from packs import structs as s
 from packs.message import stored_payload
 from store.client import wait_until_ready
 from store.entries import parse, tail
+from store.errors import StoreError
 from store.hot import HotStore
 from store.keys import Keys
 from store.log import ARCHIVE, HOOKS, PUSH, Consumer, Row, message_of
@@ -130,6 +131,24 @@ def test_rows_of_a_dead_consumer_and_lost_replies_are_taken_over(redis: Redis, m
     assert told(again) == told(lost)
     alive.ack(again)
     assert alive.trim().groups[ARCHIVE].pending == 0
+
+
+def test_rows_whose_reply_was_lost_come_again_at_once(server: Server) -> None:
+    redis = Redis(server.address, ALL)
+    wait_until_ready(redis, 10)
+    consumer = Consumer(redis, TAGS, ARCHIVE, "one", keep_seconds=600.0)
+    consumer.open()
+    stored = store(redis, *["SC_a_b"] * 20)
+    held = consumer.read(8)
+    log = f"{KEYS.session_tag('SC_a_b')}:log"
+    redis.ask("XREADGROUP", "GROUP", ARCHIVE, "one", "COUNT", "8", "STREAMS", log, ">")  # so nobody gets the reply
+    server.signal(signal.SIGKILL)
+    with pytest.raises(StoreError):
+        consumer.read(8)
+    server.start()
+    wait_until_ready(redis, 10)
+    assert told(read_all(consumer)) == sorted(set(stored) - set(told(held)))
+    redis.close()
 
 
 def test_the_log_is_cut_at_the_slowest_group(redis: Redis, make: Make) -> None:
