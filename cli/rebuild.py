@@ -10,7 +10,7 @@ from mesh.cli import Subparsers, add_command, add_topology_options, load_topolog
 from mesh.directories import check_run_dir
 from mesh.errors import MeshError
 from packs.ids import parties, single_session
-from store.archive import dataset
+from store.archive import carried, dataset
 from store.archive.database import Archive
 from store.archive.sessions import undrained
 from store.client import wait_until_ready
@@ -66,3 +66,4 @@ def _run(store: HotStore, archive: Archive, force: bool) -> None:
         progress=lambda what, count: print(f"restored {count:>10} {what}"),
     ).run()  # fmt: skip
     store.mark_dataset(there)
+    archive.write(carried.forget)

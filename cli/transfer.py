@@ -1,4 +1,4 @@
-"""`imesh export` and `imesh import`: the archive as JSON Lines, to move it, to keep it, to look into it."""
+"""`imesh export`, `import`, `backup`, `restore`: the archive as JSON Lines, to move it, to keep it, to look into it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import gzip
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,14 +14,24 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import gevent
+
 from cli.progress import Progress
 from mesh.cli import Subparsers, add_command, add_topology_options, load_topology
+from mesh.directories import check_run_dir
 from mesh.errors import ConfigError, MeshError
-from store.archive import migrations, transfer
+from store.archive import carried, migrations, transfer
 from store.archive.database import Archive
 from store.archive.transfer import BadLine, Counts, Selection
+from store.client import wait_until_ready
 from store.errors import StoreError
+from store.hot import HotStore
+from store.log import ARCHIVE
 
+CONNECT_SECONDS = 10.0
+ARCHIVED_SECONDS = 60.0
+"""How long a backup waits for the archive."""
+LOOK_SECONDS = 0.2
 STANDARD = "-"
 GZIP = ".gz"
 
@@ -45,7 +56,7 @@ def register_export(subparsers: Subparsers) -> None:
     parser.add_argument("--until", type=_moment, default=0, metavar="TIME", help="only messages stored before (UTC)")
     parser.add_argument("--force", action="store_true", help="replace the file if it is there")
     add_topology_options(parser)
-    parser.set_defaults(run=_export)
+    parser.set_defaults(run=_export, what="export")
 
 
 def register_import(subparsers: Subparsers) -> None:
@@ -60,7 +71,72 @@ def register_import(subparsers: Subparsers) -> None:
         "file", metavar="FILE", help="what `imesh export` wrote; - is stdin; compressed when it ends in .gz"
     )
     add_topology_options(parser)
-    parser.set_defaults(run=_import)
+    parser.set_defaults(run=_import, what="import")
+
+
+def register_backup(subparsers: Subparsers) -> None:
+    """Add `imesh backup`."""
+    examples = (
+        "  imesh backup /backups/$(date +%F).jsonl.gz\n\n"
+        "The system goes on meanwhile. What was stored when the command was given is in the backup, and all of it is\n"
+        "of one instant. Of the data directory only `secrets/` and `keys/` are to be kept beside it."
+    )
+    parser = add_command(subparsers, "backup", "write all data of a running system to a file", examples)
+    parser.add_argument("file", metavar="FILE", help="where to; compressed when it ends in .gz")
+    parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+    add_topology_options(parser)
+    parser.set_defaults(run=_backup, what="backup")
+
+
+def register_restore(subparsers: Subparsers) -> None:
+    """Add `imesh restore`."""
+    examples = (
+        "  imesh restore /backups/2026-11-29.jsonl.gz && imesh up\n\n"
+        "Into an empty archive, and an empty Redis: an embedded one is filled when the system starts, for another\n"
+        "one run `imesh rebuild` then."
+    )
+    parser = add_command(subparsers, "restore", "read a backup into an empty system", examples)
+    parser.add_argument("file", metavar="FILE", help="what `imesh backup` wrote")
+    add_topology_options(parser)
+    parser.set_defaults(run=_restore, what="restore")
+
+
+def _backup(options: argparse.Namespace) -> int:
+    topology = load_topology(options)
+    check_run_dir(topology)
+    store = HotStore(topology.section("store"), topology.data_dir, topology.run_dir, archived=True)
+    try:
+        wait_until_ready(store.writes, CONNECT_SECONDS)
+        _wait_archived(store)
+        brought = list(carried.read(store.writes))
+    except StoreError as error:
+        raise MeshError(str(error)) from None
+    finally:
+        store.close()
+    return _write(options, Selection(), brought)
+
+
+def _wait_archived(store: HotStore) -> None:
+    """Until all that was stored when the command was given is in the archive."""
+    started = time.time()
+    consumer = store.consumer(ARCHIVE, "backup")
+    while True:
+        progress = consumer.trim().groups.get(ARCHIVE)
+        if progress is None:
+            raise MeshError("this system has no archive: [store] archive, and a process with the node olap")
+        if time.time() - progress.lag > started or not progress.lag:
+            return
+        if time.time() > started + ARCHIVED_SECONDS:
+            raise MeshError(f"the archive is {progress.lag:.0f} s behind: see olap in `imesh status`")
+        gevent.sleep(LOOK_SECONDS)
+
+
+def _restore(options: argparse.Namespace) -> int:
+    with _archive(options) as archive:
+        archive.write(migrations.migrate)
+        if not archive.read(transfer.empty):
+            raise MeshError(f"{archive.address!r} is not empty: a backup is restored into an empty system")
+    return _import(options)
 
 
 def _moment(text: str) -> int:
@@ -91,8 +167,11 @@ def _export(options: argparse.Namespace) -> int:
         transfer.check(options.table)
     except StoreError as error:
         raise ConfigError(f"--table: {error}") from None
-    chosen = Selection(tuple(options.table), options.session, options.since, options.until)
-    progress = Progress("export", "rows")
+    return _write(options, Selection(tuple(options.table), options.session, options.since, options.until), [])
+
+
+def _write(options: argparse.Namespace, chosen: Selection, brought: list[tuple[str, bytes]]) -> int:
+    progress = Progress(options.what, "rows")
 
     def tell(done: Counts, total: Counts) -> None:
         progress.tell(sum(done.values()), sum(total.values()))
@@ -100,7 +179,7 @@ def _export(options: argparse.Namespace) -> int:
     with _archive(options) as archive, _target(options.file, options.force) as target:
         if not archive.read(migrations.status)[0].time:
             raise MeshError("there is no archive yet: it is made by `imesh up` or `imesh db migrate`")
-        done = archive.read(transfer.export, chosen, target.write, tell)
+        done = archive.read(transfer.export, chosen, brought, target.write, tell)
     progress.end(sum(done.values()))
     return 0
 
@@ -126,12 +205,13 @@ def _target(name: str, force: bool) -> Iterator[BinaryIO]:
 
 
 def _import(options: argparse.Namespace) -> int:
-    progress = Progress("import", "rows")
+    progress = Progress(options.what, "rows")
     done = 0
     with _archive(options) as archive, _source(options.file) as source:
         archive.write(migrations.migrate)
         try:
             head, rows = transfer.read(source)
+            archive.write(transfer.adopt, head)
             total = sum(head["rows"].values())
             while batch := list(islice(rows, transfer.BATCH)):
                 done += sum(archive.write(transfer.load, batch).values())

@@ -8,7 +8,7 @@ from mesh.errors import ConfigError
 from mesh.log import Log
 from mesh.process import Process
 from packs.ids import parties, single_session
-from store.archive import dataset, migrations
+from store.archive import carried, dataset, migrations
 from store.archive.database import Archive
 from store.archive.sessions import undrained
 from store.errors import StoreRefused, StoreUnavailable
@@ -75,6 +75,7 @@ def rebuild(store: HotStore, archive: Archive, log: Log) -> None:
     )  # fmt: skip
     work.run()
     store.mark_dataset(archive.read(dataset.read))
+    archive.write(carried.forget)
 
 
 def _wait_for_rebuild(store: HotStore, log: Log) -> str:

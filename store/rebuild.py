@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from store import entries
-from store.archive import sessions, things
+from store.archive import carried, sessions, things
 from store.archive.database import Archive
 from store.client import Client
 from store.entries import DELETED
@@ -28,7 +28,8 @@ PartiesOf = Callable[[str], Sequence[str]]
 
 
 class Rebuild:
-    """One rebuild. It may be cut off and begun again; nodes serve when all is there."""
+    """One rebuild. It may be cut off and begun again; nodes serve when all is there. Whoever runs it forgets what a
+    backup brought (`store/archive/carried.py`) once Redis is marked."""
 
     def __init__(
         self, client: Client, keys: Keys, archive: Archive, *, pair_of: PairOf, parties_of: PartiesOf,
@@ -54,6 +55,9 @@ class Rebuild:
             if kind != "positions":
                 self._restore(kind, found.get(kind) or self._things(kind))
         self._sessions()
+        brought = self._archive.read(carried.kept)
+        carried.restore(self._client, brought)
+        self._progress("other keys", len(brought))
 
     def _things(self, kind: str) -> list[tuple[tuple[str, ...], Values]]:
         return self._archive.read(lambda db: list(things.every(db, kind)))

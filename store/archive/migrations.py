@@ -145,6 +145,9 @@ MIGRATIONS = (
     ), (
         "CREATE INDEX IF NOT EXISTS senders_first ON senders (first)",
     )),
+    Migration(5, "carried", (
+        "CREATE TABLE IF NOT EXISTS carried (name {name} NOT NULL, dump {blob} NOT NULL, PRIMARY KEY (name)) {table}",
+    )),
 )  # fmt: skip
 
 

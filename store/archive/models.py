@@ -175,6 +175,17 @@ class Drained(Model):
         table_name = "drained"
 
 
-MODELS = (Message, Poison, Migration, Dataset, Unindexed, Fill, Rollup, Sender, Outcome, Drained)
+class Carried(Model):
+    """A key of Redis that no other table has, brought by a backup until a rebuild puts it back."""
+
+    name = AsciiField(max_length=255, primary_key=True)
+    dump = peewee.BlobField()
+    """As DUMP gave it."""
+
+    class Meta:
+        table_name = "carried"
+
+
+MODELS = (Message, Poison, Migration, Dataset, Unindexed, Fill, Rollup, Sender, Outcome, Drained, Carried)
 DERIVED = (Migration, Dataset, Unindexed, Fill, Rollup, Sender, Drained)
 """Tables that no export has: they tell of the database, or are made again from the others."""

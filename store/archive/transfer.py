@@ -25,9 +25,10 @@ import peewee
 import pymysql.cursors
 
 from store import entries
-from store.archive import messages
+from store.archive import dataset, messages, things
 from store.archive.database import MYSQL, kind_of, writing
 from store.archive.models import DERIVED, MODELS, Dataset, Message
+from store.archive.things import TABLES, THINGS
 from store.entries import Entry
 from store.errors import StoreRefused
 
@@ -52,6 +53,12 @@ class Selection(NamedTuple):
     until: int = 0
 
 
+_WRONG = (
+    LookupError, ValueError, TypeError, OverflowError, AttributeError, struct.error, msgspec.MsgspecError,
+)  # fmt: skip
+"""What a row that is none raises."""
+
+
 class BadLine(Exception):
     """A line that cannot be imported, and why."""
 
@@ -62,7 +69,7 @@ def names() -> list[str]:
 
 
 def _models(tables: Sequence[str]) -> list[Any]:
-    models = [model for model in MODELS if model not in DERIVED]
+    models = [*(model for model in MODELS if model not in DERIVED), *THINGS]
     return [model for model in models if not tables or model._meta.table_name in tables]
 
 
@@ -70,27 +77,41 @@ def _models(tables: Sequence[str]) -> list[Any]:
 
 
 def export(
-    db: peewee.Database, chosen: Selection, write: Callable[[bytes], object], tell: Callable[[Counts, Counts], None]
-) -> Counts:
-    """Write lines; `tell(done, all)` after each batch. Returns how many rows there were."""
+    db: peewee.Database, chosen: Selection, brought: Sequence[tuple[str, bytes]], write: Callable[[bytes], object],
+    tell: Callable[[Counts, Counts], None],
+) -> Counts:  # fmt: skip
+    """Write lines; `tell(done, all)` after each batch. Returns how many rows there were.
+
+    `brought`: keys of Redis that a backup has beside the tables (`store/archive/carried.py`).
+    """
     with _snapshot(db):
         total = {}
         for model in _models(chosen.tables):
             where, args = _where(db, model, chosen)
             counted = db.execute_sql(f"SELECT COUNT(*) FROM {model._meta.table_name}{where}", args).fetchone()
             total[model._meta.table_name] = int(counted[0])
-        row = Dataset.select().execute(db)
-        made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        head = {"imesh": "export", "format": FORMAT, "dataset": row[0].id if row else "", "made": made, "rows": total}
-        write(_encode(head) + b"\n")
+        if brought:
+            total["carried"] += len(brought)
+        write(_encode(_head(db, total)) + b"\n")
         done = dict.fromkeys(total, 0)
         for model in _models(chosen.tables):
             for lines in _lines(db, model, chosen):
                 write(b"".join(lines))
                 done[model._meta.table_name] += len(lines)
                 tell(done, total)
+        for row in brought:
+            write(_line("carried", ("name", "dump"), row))
+            done["carried"] += 1
         write(_encode({"imesh": "end", "rows": done}) + b"\n")
     return done
+
+
+def _head(db: peewee.Database, total: Counts) -> dict[str, Any]:
+    made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    head: dict[str, Any] = {"imesh": "export", "format": FORMAT, "made": made, "dataset": "", "shards": 0}
+    for row in Dataset.select().execute(db):
+        head |= {"dataset": row.id, "shards": row.shards}
+    return {**head, "rows": total}
 
 
 @contextmanager
@@ -190,37 +211,44 @@ def _parsed(number: int, text: bytes) -> dict[str, Any]:
     return found
 
 
+def adopt(db: peewee.Database, head: dict[str, Any]) -> None:
+    """Make a new archive one of the data of an export. Raises `StoreRefused` for one that belongs to others."""
+    here, theirs = dataset.read(db), head["dataset"]
+    if here and theirs and here != theirs:
+        raise StoreRefused(
+            f"this archive belongs to other data ({here}) than the export ({theirs}): import into an empty one"
+        )
+    if theirs and not here:
+        dataset.write(db, theirs, head["shards"])
+
+
 def load(db: peewee.Database, rows: Sequence[tuple[int, dict[str, Any]]]) -> Counts:
     """Write rows in one transaction; returns how many of each table. Harmless when repeated: of two revisions of a
-    message the later one stays, any other row replaces the one with its key. Raises `BadLine`, and then wrote nothing.
+    message, and of two versions of a thing, the later one stays, any other row replaces the one with its key. Raises
+    `BadLine`, and then wrote nothing.
     """
     models = {model._meta.table_name: model for model in _models(())}
-    found: dict[str, list[tuple[Any, ...]]] = {}
+    found: dict[str, list[Any]] = {}
     for number, row in rows:
         table = str(row.get("table"))
         if table not in models:
             raise BadLine(f"line {number}: no table {table!r}")
         try:
             values = _message(row) if table == "messages" else _values(models[table], row)
-        except (
-            LookupError,
-            ValueError,
-            TypeError,
-            OverflowError,
-            AttributeError,
-            struct.error,
-            msgspec.MsgspecError,
-        ) as error:
+        except _WRONG as error:
             raise BadLine(f"line {number}: {type(error).__name__}: {error}") from None
         found.setdefault(table, []).append(values)
     with writing(db):
         for table, written in found.items():
             if table == "messages":
                 messages.put(db, written)
-                continue
-            columns = [field.column_name for field in models[table]._meta.sorted_fields]
-            marks = ", ".join([db.param] * len(columns))
-            db.cursor().executemany(f"REPLACE INTO {table} ({', '.join(columns)}) VALUES ({marks})", written)
+            elif table in TABLES:
+                things.put_rows(db, table, written)
+            else:
+                columns = list(written[0])
+                marks = ", ".join([db.param] * len(columns))
+                sql = f"REPLACE INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+                db.cursor().executemany(sql, [tuple(row.values()) for row in written])
     return {table: len(written) for table, written in found.items()}
 
 
@@ -236,12 +264,11 @@ def _message(row: dict[str, Any]) -> messages.Row:
     return messages.row_of(row["session"], entries.build(entry), row["operator"])
 
 
-def _values(model: Any, row: dict[str, Any]) -> tuple[Any, ...]:
-    values = []
-    for field in model._meta.sorted_fields:
-        column = field.column_name
-        values.append(_bytes(row, column) if isinstance(field, peewee.BlobField) else row[column])
-    return tuple(values)
+def _values(model: Any, row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        (name := field.column_name): _bytes(row, name) if isinstance(field, peewee.BlobField) else row[name]
+        for field in model._meta.sorted_fields
+    }
 
 
 def empty(db: peewee.Database) -> bool:
