@@ -54,6 +54,8 @@ class Indexer:
             while not self._stopping.is_set():
                 try:
                     self._step()
+                except search.Elsewhere:
+                    self._stopping.wait(IDLE_SECONDS)
                 except (StoreError, *REFUSALS) as error:
                     self._log.limited("search", 60, "the search index waits", error=error)
                     self._stopping.wait(TROUBLE_SECONDS)

@@ -89,7 +89,7 @@ class Searcher:
                 (session, entry) for session, entry in self._as_it_is(candidates.messages)
                 if may_see(session) and query.matches(text_of(entry))
             ]  # fmt: skip
-            looked_at += most
+            looked_at += candidates.rows
             most, spans = min(most * 4, AT_ONCE), spans * 2
             wanted = wanted._replace(high=candidates.reach - 1)
         return _page(found, count, str(wanted.high) if wanted.low <= wanted.high else "")

@@ -29,9 +29,12 @@ SPAN_BITS = 41
 DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
 SPANNED_TERMS = 400
 """Terms of one word in a query of MySQL: each takes a few look-ups in the index."""
-LOCK_SECONDS = 5
 AT_ONCE = 300
 """Messages in one SELECT."""
+
+
+class Elsewhere(Exception):
+    """Another olap node indexes just now."""
 
 
 class Terms(NamedTuple):
@@ -54,9 +57,10 @@ class Wanted(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Messages, newest first. All that there are with a seqId from `reach` up were looked at."""
+    """Messages, newest first, of so many `rows` of the index: of all with a seqId from `reach` up."""
 
     messages: list[tuple[str, Entry]]
+    rows: int
     reach: int
 
 
@@ -68,7 +72,8 @@ TermsOf = Callable[[str, Entry], Terms]
 
 
 def index_noted(db: peewee.Database, terms_of: TermsOf) -> int:
-    """Index what was noted first; returns how many messages, 0 when there is nothing. In one transaction."""
+    """Index what was noted first; returns how many messages, 0 when there is nothing. In one transaction. Raises
+    `Elsewhere`."""
     with _in_turn(db):
         numbers, places = unindexed.oldest(db)
         if numbers:
@@ -78,8 +83,8 @@ def index_noted(db: peewee.Database, terms_of: TermsOf) -> int:
 
 
 def fill(db: peewee.Database, terms_of: TermsOf, most: int) -> Filling | None:
-    """Index the next of those that were there before; returns how far it is, None when all are in. In one
-    transaction."""
+    """Index the next of those that were there before; returns how far it is, None when all are in. In one transaction.
+    Raises `Elsewhere`."""
     with _in_turn(db):
         now = unindexed.filling(db)
         if now is None:
@@ -93,14 +98,15 @@ def fill(db: peewee.Database, terms_of: TermsOf, most: int) -> Filling | None:
 
 @contextmanager
 def _in_turn(db: peewee.Database) -> Iterator[None]:
-    """A transaction of whoever indexes: of two, the one that read a message first would not write it first."""
+    """A transaction of whoever indexes: of two, the one that read a message first might write it last. Raises
+    `Elsewhere`."""
     if kind_of(db) != MYSQL:
         with db.atomic("IMMEDIATE"):
             yield
         return
-    (got,) = db.execute_sql("SELECT GET_LOCK('imesh search', %s)", (LOCK_SECONDS,)).fetchone()
+    (got,) = db.execute_sql("SELECT GET_LOCK('imesh search', 0)").fetchone()
     if got != 1:
-        raise peewee.OperationalError("another olap node indexes")
+        raise Elsewhere
     try:
         with db.atomic():
             yield
@@ -162,7 +168,7 @@ def find(db: peewee.Database, wanted: Wanted, most: int, spans: int) -> Candidat
         (session, seq) for seq, sessions in rows for session in sessions.split() if wanted.session in ("", session)
     ]  # fmt: skip
     found = sorted(_messages(db, places, wanted.sender), key=lambda row: (row[1].seq, row[0]), reverse=True)
-    return Candidates(found, reach)
+    return Candidates(found, len(rows), reach)
 
 
 Rows = list[tuple[int, str]]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
+
+import pytest
 
 from nodes.terms import Query, group_scope, scopes_of, sender_term, terms_of, text_of, user_scope
 from packs import structs as s
@@ -12,7 +15,9 @@ from store import entries
 from store.archive import messages, migrations, search, unindexed
 from store.archive.database import Archive
 from store.archive.search import SPAN_BITS, Wanted
+from store.archive.url import parse_archive
 from store.entries import DELETED, HIDDEN, OVERRIDDEN, REVOKED, Entry
+from tests.mariadb import MariaDB
 
 NOW = 1_790_000_000_000_000
 TOP = 2**53
@@ -182,6 +187,23 @@ def test_an_index_that_was_not_wanted_is_filled_when_it_is(archive: Archive) -> 
         put(archive, "SC_a_b", entry(NOW + 5, "word"))
         index(archive)
     assert seqs(archive, "word") == [5, 4, 3, 2, 1, 0]
+
+
+def test_one_node_indexes_at_a_time_and_the_others_do_not_wait_for_it(mariadb: MariaDB) -> None:
+    url = mariadb.make("search_turns")
+    one, other = (Archive(parse_archive(url, Path())) for _ in range(2))
+    one.write(migrations.migrate)
+    put(one, "SC_a_b", entry(NOW, "word"))
+    other.write(lambda db: db.execute_sql("SELECT GET_LOCK('imesh search', 0)").fetchone())
+    for function, *args in ((search.index_noted, terms_of), (search.fill, terms_of, 10)):
+        with pytest.raises(search.Elsewhere):
+            one.write(function, *args)
+    assert seqs(one, "word") == []
+    other.write(lambda db: db.execute_sql("SELECT RELEASE_LOCK('imesh search')").fetchone())
+    other.close()
+    index(one)
+    assert seqs(one, "word") == [0]
+    one.close()
 
 
 def test_the_migration_of_an_archive_with_messages_has_them_filled_in(archive: Archive) -> None:
