@@ -24,7 +24,7 @@ HEADROOM = 1.2
 """A rate is tried where window 8 reached at least so many times as much."""
 ONLINE, LOGINS, AWAY = 200, 500, (20, 200)
 MANY_AWAY = (1_000, 5)
-IDLE = 2_000
+IDLE = 1_000
 MOST_GENERATOR = 0.9
 """A generator busier than this share of its core may be the limit."""
 

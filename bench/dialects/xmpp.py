@@ -32,17 +32,20 @@ class Xmpp:
 
     def register(self, address: tuple[str, int], users: list[str]) -> None:
         """In-band registration (XEP-0077)."""
-        for user in users:
-            peer = Peer(user, dial(address))
-            peer.sock.sendall(_STREAM)
-            until(peer, _FEATURES)
-            fields = f"<username>{user}</username><password>{PASSWORD}</password>"
-            query = f"<query xmlns='jabber:iq:register'>{fields}</query>"
-            peer.sock.sendall(f"<iq type='set' id='reg'>{query}</iq>".encode())
-            answer = until(peer, b"</iq>", b"/>")
-            if b"result" not in answer:
-                raise RuntimeError(f"{user} was not registered: {answer!r}")
-            peer.sock.close()
+        for i in range(0, len(users), BATCH):
+            peers = [Peer(user, dial(address)) for user in users[i : i + BATCH]]
+            for peer in peers:
+                peer.sock.sendall(_STREAM)
+            for peer in peers:
+                until(peer, _FEATURES)
+                fields = f"<username>{peer.user}</username><password>{PASSWORD}</password>"
+                query = f"<query xmlns='jabber:iq:register'>{fields}</query>"
+                peer.sock.sendall(f"<iq type='set' id='reg'>{query}</iq>".encode())
+            for peer in peers:
+                answer = until(peer, b"</iq>", b"/>")
+                if b"result" not in answer:
+                    raise RuntimeError(f"{peer.user} was not registered: {answer!r}")
+                peer.sock.close()
 
     def away(self, address: tuple[str, int], users: list[str]) -> None:
         self.register(address, users)
