@@ -35,6 +35,8 @@ IDLE = (1_000, 10_000)
 SCALES = (2, 4)
 MAX_US = {"window 8": (50, 35), "5,000/s": (90, 60), "group of 200": (4, 2), "login": (250, 120), "catch-up": (5, 2)}
 """Of the default layout: what a step may cost at most, in CPU µs, and what is aimed at."""
+BEHIND = ("us cold", "us push")
+"""Figures of processes that nobody waits for."""
 MAX_SPLIT_US, MAX_KIB, MAX_P99_MS = (70, 50), (4, 2), 5.0
 
 
@@ -156,8 +158,8 @@ def _add(rounds: Rounds, setting: str, load: str, figures: Figures) -> None:
 
 
 def tables(rounds: Rounds, settings: list[Setting]) -> dict[str, str]:
-    heads = ["setting and load", "CPU µs per delivery", "of it Redis", "deliveries/s", "p50 ms", "p99 ms",
-             "servers", "generator"]  # fmt: skip
+    heads = ["setting and load", "CPU µs per delivery", "of it Redis", "archive, push", "deliveries/s", "p50 ms",
+             "p99 ms", "servers", "generator"]  # fmt: skip
     chats = [f"window {w}" for w in WINDOWS] + [f"{rate:,}/s" for rate in RATES]
     loads = {
         "Single chats": [f"{setting.name}, {load}" for load in chats for setting in settings],
@@ -183,10 +185,17 @@ def tables(rounds: Rounds, settings: list[Setting]) -> dict[str, str]:
 def _row(rounds: Rounds, key: str) -> list[str]:
     digits = 2 if "group" in key else 1
     return [
-        key, rounds.text(key, "us", digits), rounds.text(key, "store_us", digits), rounds.text(key, "rate", 0),
+        key, rounds.text(key, "us", digits), rounds.text(key, "store_us", digits),
+        f"{_behind(rounds, key):,.{digits}f}", rounds.text(key, "rate", 0),
         rounds.text(key, "p50_ms"), rounds.text(key, "p99_ms"), f"{rounds.of(key, 'servers').median:.0%}",
         f"{rounds.of(key, 'generator').median:.0%}",
     ]  # fmt: skip
+
+
+def _behind(rounds: Rounds, key: str) -> float:
+    """What the nodes that work behind the acknowledgement took: archive and push."""
+    names = [name for name in rounds.figures[key][0] if name.startswith(BEHIND)]
+    return sum(rounds.of(key, name).median for name in names)
 
 
 def _idle_rows(rounds: Rounds) -> list[list[str]]:
