@@ -178,7 +178,7 @@ class Drained(Model):
 class Carried(Model):
     """A key of Redis that no other table has, brought by a backup until a rebuild puts it back."""
 
-    name = AsciiField(max_length=255, primary_key=True)
+    name = peewee.CharField(max_length=255, primary_key=True)
     dump = peewee.BlobField()
     """As DUMP gave it."""
 
