@@ -6,6 +6,7 @@ The mesh may have several: they share the rows of the log, and each answers any 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,6 +20,7 @@ from nodes import cold, hot
 from nodes import contracts as c
 from nodes.contracts_search import Search, SearchPage, SearchQuery
 from nodes.draining import Drain
+from nodes.finishing import Finisher
 from nodes.indexing import Indexer
 from nodes.packs import Item, PackNode, handles
 from nodes.reading import pack_of
@@ -36,6 +38,10 @@ from store.log import ARCHIVE
 
 PAGE_MAX = 1000
 SWEEP_SECONDS = 1.0
+TRIM_EVERY = 32
+"""Messages of a session after which its window is looked at: each look costs Redis 5 µs."""
+REMEMBERED = 20_000
+"""Sessions whose messages are counted for that."""
 ALARMS = (0.75, 0.5, 0.25)
 """Parts of `[store] log_rows` from which on `status` shows an alarm."""
 
@@ -52,8 +58,10 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
         self._archive = self.process.shared(cold.cold_store)
         consumer = self._store.consumer(ARCHIVE, self.process.name)
         consumer.open()
+        self._written: Counter[str] = Counter()  # messages by session, since its window was looked at
         self._copy()
         things = partial(marks.read, self._store.reads, self._store.keys)
+        self._finisher = Finisher(self._store, self.stats)
         self._drain = Drain(consumer, self._archive, self.stats, self.log, things, self._after)
         self._retention = Retention(self.settings, self._archive, self._store.window, self.stats, self.log)
         self._drain.poisoned = self._archive.read(poison.count)
@@ -105,7 +113,16 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
     def _after(self, rows: Sequence[messages.Row]) -> None:
         """What follows rows that are in the archive now: those of the batch before are acknowledged."""
         self._indexer.kick()
-        self._store.window.trim({row[0] for row in rows})
+        written = self._written
+        for row in rows:
+            written[row[0]] += 1
+        full = [session for session in {row[0] for row in rows} if written[session] >= TRIM_EVERY]
+        if len(written) > REMEMBERED:
+            written.clear()  # the sweep finds them
+        for session in full:
+            written.pop(session, None)
+        self._store.window.trim(full)
+        self._finisher.after(rows)
 
     def _sweep(self) -> None:
         """Note how far the archive is, and take old messages out of sessions in which nothing happens."""
@@ -114,6 +131,7 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
             with suppress(StoreError):
                 state = self._drain.state
                 self._archive.write(dataset.note_drained, self.process.name, state.length)
+                self._finisher.flush()
                 self.stats.counts["trimmed"] += self._store.window.sweep()
 
     # ---- 75

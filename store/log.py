@@ -150,8 +150,10 @@ class Consumer:
             if rows:
                 return rows
         tags = self._tags[self._first :] + self._tags[: self._first]
-        self._first = (self._first + 1) % len(self._tags)
-        return self._take(self._read(dict.fromkeys(tags, NEW), count))
+        rows = self._read(dict.fromkeys(tags, NEW), count)
+        # Where it was cut off it goes on, so that with a backlog, too, all shards have their turn.
+        self._first = self._tags.index(rows[-1].tag) if len(rows) >= count else (self._first + 1) % len(self._tags)
+        return self._take(rows)
 
     def ack(self, rows: Iterable[Row]) -> None:
         """These are done. Harmless when repeated. Those of a server, one of a Cluster, that does not answer come

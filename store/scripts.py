@@ -19,6 +19,7 @@ class Script:
 
 COMMIT = Script("commit.lua", "stamps.lua", "marks.lua")
 RECENT = Script("recent.lua")
+RECENT_REPAIR = Script("recent_repair.lua")
 OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")
 NEWEST = Script("newest.lua")
@@ -80,7 +81,7 @@ UNREAD = Script("unread.lua")
 PUSH = (PUSH_TARGETS, PUSH_PUT, PUSH_FORGET, PUSH_ENQUEUE, PUSH_SETTLE, PUSH_DUE, UNREAD)
 
 ALL = (
-    COMMIT, RECENT, OVERVIEW, PAGE, NEWEST, ENTER, PUT_PROFILE, ADD_ACCOUNT,
+    COMMIT, RECENT, RECENT_REPAIR, OVERVIEW, PAGE, NEWEST, ENTER, PUT_PROFILE, ADD_ACCOUNT,
     IDEMPOTENCY, CONTROL, READ, ENQUEUE, PRIORITY,
     *GROUPS, *PEOPLE, *LOG, *PUSH,
 )  # fmt: skip

@@ -12,7 +12,7 @@ from store.client import Call, Client
 from store.entries import Entry
 from store.keys import Keys, dedup_field
 from store.profiles import SESSION, attributes_of
-from store.scripts import ATTRIBUTES, COMMIT, OVERVIEW, PAGE, RECENT
+from store.scripts import ATTRIBUTES, COMMIT, OVERVIEW, PAGE, RECENT, RECENT_REPAIR
 
 STORED, REPEATED, CONFLICT, NOT_FRIENDS, BLOCKED, NO_GROUP, NOT_MEMBER, CHANGED, ASK, BEHIND = range(1, 11)
 FAILED = 0
@@ -24,6 +24,8 @@ MEMBERS_ONLY = "#"
 TOUCH_SECONDS = 1.0
 """A session's activity is noted for a user at most once in so many seconds by one process (worth 10 µs per message).
 A stamp may thus be this much older than the newest activity; readers' cursors stay further behind than that."""
+LATE_US = int(2 * TOUCH_SECONDS * 1_000_000)
+"""A stamp that is older than its session's newest message by more than this was not noted."""
 UNTOUCHED_MAX = 10_000
 """Activities kept while Redis cannot be reached."""
 BATCH = 64
@@ -148,6 +150,16 @@ class Sessions:
         for tag, of_shard in by_shard.items():
             args = [a for user, session in of_shard for a in (self._keys.recent(user), session)]
             self._writes.evaluate(partial(self._noted, of_shard), RECENT, (f"{tag}:stamp",), args)
+
+    def repair(self, newest: Iterable[tuple[str, str, int]]) -> int:
+        """Note activity that `touch` should have noted, for each (user, session, seqId of the newest message); returns
+        how often it had not. In a greenlet. Raises `StoreError`."""
+        by_shard: dict[str, list[Any]] = {}
+        for user, session, seq in newest:
+            args = by_shard.setdefault(self._keys.user_tag(user), [LATE_US])
+            args += (self._keys.recent(user), session, seq)
+        calls: list[Call] = [(RECENT_REPAIR, (f"{tag}:stamp",), args) for tag, args in by_shard.items()]
+        return sum(self._writes.run_all(calls)) if calls else 0
 
     def _noted(self, activity: list[tuple[str, str]], reply: Any, error: Exception | None) -> None:
         if error is not None:

@@ -15,17 +15,24 @@ import msgpack
 import pytest
 import redis
 
+from mesh.loop import post
 from packs import structs as s
 from packs import table as t
 from packs.flags import COUNTER, HIGH_PRIORITY
 from packs.ids import single_session
+from packs.message import stored_payload
 from store import entries
+from store.address import parse_url
+from store.client import wait_until_ready
 from store.entries import DELETED, HIDDEN, OVERRIDDEN, REVOKED, Entry
 from store.keys import Keys
+from store.redis import Redis
+from store.scripts import ALL
+from store.sessions import Message, Sessions, Stored
 from tests import archives
-from tests.controls import DELETE, OVERRIDE, REVOKE, control, send
+from tests.controls import DELETE, OVERRIDE, REVOKE, control, priorities, recent, send
 from tests.groups import create
-from tests.raw import code
+from tests.raw import code, decode
 from tests.system import System, running, topology_text
 from tests.waiting import wait_until
 
@@ -163,3 +170,24 @@ def test_messages_are_refused_before_the_log_is_full_and_taken_when_it_is_draine
     wait_until(lambda: code(raw.ask(t.MSG_SINGLE_CHAT, s.MsgReq(to="c", content="x"))) == 0, "messages are taken")
     wait_archived(narrow)
     assert len(archives.cold_rows(archive_of(narrow), narrow.data)) == sent + 1
+
+
+def test_what_a_dead_chat_node_left_undone_is_done_by_the_drain(cold: System, user: Callable[[], str]) -> None:
+    """A message is stored, and whoever stored it does nothing more: nobody is told, nothing is noted."""
+    a, b = user(), user()
+    session = single_session(a, b)
+    payload = stored_payload(s.MsgReq(session_id=session, sender=a, to=b, content="left alone"))
+    flags = COUNTER | HIGH_PRIORITY
+    path = server_of(cold).connection_pool.connection_kwargs["path"]
+    client = Redis(parse_url(f"unix://{path}"), ALL)
+    wait_until_ready(client, 10)
+    outcome: list[Stored] = []
+    message = Message(session, a, b, "p", b"crc.", True, entries.tail(14, flags, "p", payload))
+    sessions = Sessions(client, client, Keys(64), dedup_seconds=3600, log_seconds=0)
+    post(sessions.commit, [message], False, lambda found, error: outcome.extend(found))
+    wait_until(lambda: outcome, "it is stored")
+    raw = cold.client(b)
+    item = wait_until(lambda: recent(raw, session), "it is among the recent sessions", 20)
+    assert item.unread_count == 1 and recent(cold.client(a), session) is not None
+    assert [decode(pack).seq_id for pack in priorities(raw).msgs] == [outcome[0].seq]
+    client.close()

@@ -1,0 +1,62 @@
+"""What follows the storing of a message, done again: whoever stored it may have died before he did it.
+
+A sender that gets no answer sends again, and then it is done too; this is for those who never come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mesh.loop import now
+from mesh.stats import Stats
+from packs.flags import HIGH_PRIORITY
+from packs.ids import parties
+from store.archive.messages import Row
+from store.errors import StoreError
+from store.hot import HotStore
+from store.priority import message_item
+
+FLUSH_SECONDS = 5.0
+"""Recent sessions are compared so often: once per user and session, not per message."""
+SESSION, SEQ, FLAGS, SENDER, REVISION = 0, 1, 5, 6, 11
+"""Columns of a row."""
+
+
+class Finisher:
+    """Sees to recent sessions and queues of single chats and notices, for messages that are archived. In greenlets;
+    raises `StoreError`."""
+
+    def __init__(self, store: HotStore, stats: Stats) -> None:
+        self._store = store
+        self._stats = stats
+        self._newest: dict[str, int] = {}  # session -> seqId
+        self._flush_at = now() + FLUSH_SECONDS
+
+    def after(self, rows: Sequence[Row]) -> None:
+        """These messages were written; they are acknowledged behind this."""
+        urgent = []
+        for row in rows:
+            if row[REVISION]:
+                continue
+            session, seq = row[SESSION], row[SEQ]
+            if seq > self._newest.get(session, 0):
+                self._newest[session] = seq
+            if row[FLAGS] & HIGH_PRIORITY:
+                users = parties(session)
+                others = [user for user in users if user != row[SENDER]] or users
+                urgent += [(user, message_item(session, seq)) for user in others]
+        if urgent:
+            self._store.priority.add_now(urgent)
+
+    def flush(self) -> None:
+        """Compare recent sessions, if it is time."""
+        if now() < self._flush_at:
+            return
+        self._flush_at = now() + FLUSH_SECONDS
+        newest, self._newest = self._newest, {}
+        found = [(user, session, seq) for session, seq in newest.items() for user in parties(session)]
+        try:
+            self._stats.counts["repaired"] += self._store.sessions.repair(found)
+        except StoreError:
+            self._newest = {**newest, **self._newest}
+            raise
