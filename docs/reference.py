@@ -27,9 +27,11 @@ from mesh.topology import Group, Host, MeshSettings  # noqa: E402
 from nodes.auth import AuthSettings  # noqa: E402
 from nodes.chat import ChatSettings  # noqa: E402
 from nodes.group import GroupSettings  # noqa: E402
+from nodes.hook_settings import BeforeSend, Endpoint, HooksSettings  # noqa: E402
 from nodes.msgop import MsgopSettings  # noqa: E402
 from nodes.push_settings import PushSettings  # noqa: E402
 from nodes.rest.classic import Classic  # noqa: E402
+from nodes.rest.events import Events  # noqa: E402
 from nodes.rest.groups import Groups  # noqa: E402
 from nodes.rest.messages import Messages  # noqa: E402
 from nodes.rest.people import Friends, People, Users  # noqa: E402
@@ -56,6 +58,9 @@ SETTINGS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "user": ("[node.user]", UserSettings),
     "http": ("[node.http]", HttpSettings),
     "push": ("[push]", PushSettings),
+    "hooks": ("[hooks]", HooksSettings),
+    "endpoint": ("[hooks.endpoint.NAME]", Endpoint),
+    "before_send": ("[hooks.before_send]", BeforeSend),
     "words": ("[words]", WordSettings),
     "auth": ("[auth]", AuthSettings),
     "store": ("[store]", StoreSettings),
@@ -78,6 +83,8 @@ def default_of(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
     value: Any = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()  # type: ignore[operator]
+    if isinstance(value, msgspec.Struct):
+        return "as below"
     return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"
 
 
@@ -129,7 +136,7 @@ def codes_table() -> Iterator[str]:
 def routes_table() -> Iterator[str]:
     yield "| route | scope | what |"
     yield "| --- | --- | --- |"
-    for group in (Messages, Sessions, Groups, Users, Friends, People, System, Classic):
+    for group in (Messages, Sessions, Groups, Users, Friends, People, Events, System, Classic):
         for function in vars(group).values():
             if declared := getattr(function, "__route__", None):
                 scope = f"`{declared.scope}`" if declared.scope else "no key"

@@ -21,7 +21,7 @@ from mesh.stats import Stats
 from store.archive import messages, poison, things
 from store.archive.database import REFUSALS, Archive
 from store.errors import StoreError
-from store.log import ARCHIVE, Consumer, Progress, Row
+from store.log import ARCHIVE, NOTED, Consumer, Progress, Row
 from store.log import State as LogState
 from store.marks import State, Thing, things_of
 
@@ -187,6 +187,8 @@ def _parse(rows: Sequence[Row]) -> tuple[Rows, dict[Thing, Row], Bad]:
     bad: Bad = []
     for row in rows:
         fields = row.fields
+        if fields[0] == NOTED:
+            continue  # for other systems
         try:
             if fields[0] == b"s":
                 operator = fields[5].decode() if len(fields) > 4 else ""

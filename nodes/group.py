@@ -23,9 +23,10 @@ from msgspec import UNSET
 from mesh.dispatch import Incoming
 from mesh.errors import AppError, Timeout
 from mesh.node import batch
-from nodes import hot, publications, words
+from nodes import happenings, hot, publications, words
 from nodes.auth import AuthSettings
 from nodes.contracts import Groups
+from nodes.happenings import Happenings
 from nodes.messages import Draft, MessageNode
 from nodes.packs import Item, handles
 from packs.codes import Code
@@ -98,12 +99,13 @@ class GroupNode(MessageNode, Groups):
     """Groups, types 15 and 40 to 47."""
 
     Settings = GroupSettings
-    sections = {**hot.SECTIONS, **words.SECTIONS, "auth": AuthSettings}
+    sections = {**hot.SECTIONS, **words.SECTIONS, **happenings.SECTIONS, "auth": AuthSettings}
     words_of = words.GROUP
 
     def start(self) -> None:
         super().start()
         self._accounts_only = self.section("auth").mode == "password"
+        self._happenings = Happenings(self.process)
 
     # ---- messages
 
@@ -167,6 +169,7 @@ class GroupNode(MessageNode, Groups):
         _require(created)
         new = () if created.status == REPEATED else users
         self._came(item, group, created, users, new)
+        self._happened(item, group, "created", users)
         return GroupChatCreateResp(group_id=group)
 
     # ---- 42, 43: members
@@ -180,6 +183,7 @@ class GroupNode(MessageNode, Groups):
             self._tell_members(item, group, change.version - 1, SyncCommand.GROUP_MEMBERS)
             self.publish(publications.GROUP + group, publications.members(change.version, change.users, ()))
         self._came(item, group, change, users, change.users)
+        self._happened(item, group, "joined", users)
         return SUCCESS
 
     @handles(GROUPCHAT_QUIT)
@@ -191,7 +195,16 @@ class GroupNode(MessageNode, Groups):
             self._tell_members(item, group, change.version, SyncCommand.GROUP_MEMBERS)
         self._store.groups.settle(group, users, Presence(change.version, change.newest, ()))
         self._tell_users(change.users, [_sync_groups(item, group)])
+        self._happened(item, group, "left", users)
         return SUCCESS
+
+    def _happened(self, item: Item, group: str, change: str, users: Sequence[str] = ()) -> None:
+        """Tell other systems. A repeat tells them again, with the same id."""
+        if self._happenings.told:
+            operator = item.origin.user
+            event_id = blake2b(f"{operator}\0{item.request.pack_id}\0{group}".encode(), digest_size=16).hexdigest()
+            data = {"group_id": group, "change": change, "operator": operator, "users": list(users)}
+            self._happenings.note("group.changed", group, event_id, data)
 
     def _came(self, item: Item, group: str, change: Change, users: Sequence[str], new: Sequence[str]) -> None:
         """Have the lists of `users` hold the group, and tell them: the `new` ones by a sync command as well."""
@@ -213,6 +226,7 @@ class GroupNode(MessageNode, Groups):
         # Not on the group's topic: brokers of members who were just added may not listen to it yet.
         self._tell_users(change.users, [_sync_groups(item, group)])
         self.publish(publications.GROUP + group, publications.dismissed())
+        self._happened(item, group, "dismissed")
         return SUCCESS
 
     @handles(GROUPCHAT_UPDATE_CREATOR)
@@ -221,6 +235,7 @@ class GroupNode(MessageNode, Groups):
         (owner,) = _ids([item.message.new_creator_id])
         change = _require(self._store.groups.hand_over(item.key, item.origin.user, owner))
         self._tell_members(item, item.key, change.version, SyncCommand.GROUP_INFO)
+        self._happened(item, item.key, "owner", (owner,))
         return SUCCESS
 
     @handles(GROUPCHAT_INFO_UPDATE)
@@ -229,6 +244,7 @@ class GroupNode(MessageNode, Groups):
         fields = self._fields(item.message.group_info)
         change = _require(self._store.groups.update(item.key, item.origin.user, fields))
         self._tell_members(item, item.key, change.version, SyncCommand.GROUP_INFO)
+        self._happened(item, item.key, "info")
         return SUCCESS
 
     # ---- 47: who is in it

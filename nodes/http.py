@@ -19,7 +19,7 @@ from mesh.monitor import Monitor
 from mesh.node import Node
 from mesh.process import Process
 from mesh.topology import Topology
-from nodes import hot
+from nodes import happenings, hot
 from nodes.auth import AuthSettings, read_secret
 from nodes.contracts import ApiKeys, Groups, KeyInfo, Notices, Packs, Push, User
 from nodes.contracts_search import Search
@@ -28,6 +28,7 @@ from nodes.rest.acting import Nodes
 from nodes.rest.archived import Archived
 from nodes.rest.classic import TAG as CLASSIC
 from nodes.rest.classic import Classic
+from nodes.rest.events import Events
 from nodes.rest.groups import Groups as GroupRoutes
 from nodes.rest.keyring import LOOK_SECONDS, Keyring
 from nodes.rest.messages import Messages
@@ -61,7 +62,7 @@ class HttpNode(Node, ApiKeys):
     """The HTTP API."""
 
     Settings = HttpSettings
-    sections = {**hot.SECTIONS, "auth": AuthSettings}
+    sections = {**hot.SECTIONS, **happenings.SECTIONS, "auth": AuthSettings}
     workers = 128
     worker_queue = 4_096
     user: User | None
@@ -101,7 +102,8 @@ class HttpNode(Node, ApiKeys):
         system = System(self._reasons, self._monitor, self._processes, self._document)
         return routes_of(
             Messages(nodes), Sessions(nodes), GroupRoutes(nodes), Users(nodes, self.section("auth")), Friends(nodes),
-            People(nodes), self._archived(nodes), Pushing(self.push), Classic(nodes), system,
+            People(nodes), self._archived(nodes), Pushing(self.push), Events(happenings.events_of(self.process)),
+            Classic(nodes), system,
         )  # fmt: skip
 
     def _archived(self, nodes: Nodes) -> Archived:

@@ -19,6 +19,8 @@ from mesh.contract import start
 from mesh.errors import Overloaded, Timeout
 from nodes import hot, monitoring, publications, words
 from nodes.contracts import Archive, Repeat
+from nodes.contracts_hooks import Hooks
+from nodes.gate import Gate
 from nodes.packs import Item, PackNode
 from packs.codes import Code, describe
 from packs.flags import COUNTER, DUP, HIGH_PRIORITY
@@ -74,6 +76,7 @@ class MessageNode(PackNode):
 
     words_of: ClassVar[words.Kind]  # whose sensitive words; `words.SECTIONS` are among its sections
     olap: Archive | None
+    hooks: Hooks | None
     needs_friends = False  # whether messages with a `peer` are for his friends only
     publishes = True
 
@@ -82,6 +85,10 @@ class MessageNode(PackNode):
         self._store.pressure.start()
         self._words = words.checker(self.process.topology, self.words_of)
         self._asking: dict[str, list[Draft]] = {}  # session -> drafts behind one that was sent again
+        before_send = self.section("hooks").before_send
+        self._gate: Gate | None = None
+        if before_send.url and self.hooks is not None:
+            self._gate = Gate(self.hooks, before_send, self._change, self._commit)
 
     def describe(self) -> dict[str, Any]:
         full = self._store.pressure.full
@@ -118,10 +125,8 @@ class MessageNode(PackNode):
                 item.refuse(Code.PARAM, "sessionId does not belong to from and to")
                 return None
             message.session_id, message.sender, message.status = session, user, 0
-            payload = stored_payload(message)
             flags = request.flags & KEPT_FLAGS
-            crc = crc32(payload, flags).to_bytes(4, "big")
-            tail = entries.tail(request.type, flags, request.pack_id, payload)
+            payload, crc, tail = _stored_form(item, flags)
             to_group = peer == MEMBERS_ONLY and bool(flags & HIGH_PRIORITY)
             again = self.olap is not None and bool(request.flags & DUP)
             kept = Message(session, user, peer, request.pack_id, crc, bool(flags & COUNTER), tail, to_group, again)
@@ -129,12 +134,11 @@ class MessageNode(PackNode):
         return None
 
     def save(self, drafts: list[Draft]) -> None:
-        """Store messages, in order; each is then published and answered."""
-        for shard in self._store.by_session(drafts, _session_of):
-            for i in range(0, len(shard), BATCH):
-                part = [draft for draft in shard[i : i + BATCH] if not self._waits(draft)]
-                if part:
-                    self._save(part)
+        """Store messages, in order, once whoever is to be asked has been; each is then published and answered."""
+        if self._gate is not None:
+            self._gate.take(drafts)
+        else:
+            self._commit(drafts)
 
     def body(self, draft: Draft, outcome: Stored) -> tuple[int, bytes]:
         """Flags and payload with which a stored message is published."""
@@ -142,6 +146,20 @@ class MessageNode(PackNode):
         return flags, with_numbers(draft.payload, outcome.seq, outcome.prev)
 
     # ---- inside
+
+    def _change(self, draft: Draft, content: str) -> bool:
+        """Put another content into a message; False when it is too long then."""
+        draft.item.message.content = content
+        draft.payload, crc, tail = _stored_form(draft.item, draft.item.request.flags & KEPT_FLAGS)
+        draft.message = draft.message._replace(crc=crc, tail=tail)
+        return bool(len(draft.payload) <= self.settings.max_payload)
+
+    def _commit(self, drafts: list[Draft]) -> None:
+        for shard in self._store.by_session(drafts, _session_of):
+            for i in range(0, len(shard), BATCH):
+                part = [draft for draft in shard[i : i + BATCH] if not self._waits(draft)]
+                if part:
+                    self._save(part)
 
     def _waits(self, draft: Draft) -> bool:
         """Whether a message must wait behind one of its session that may have been stored long ago."""
@@ -174,7 +192,7 @@ class MessageNode(PackNode):
         """Go on behind messages that were sent again. Of the first of the `unknown` the archive must be asked whether
         it was stored before: Redis forgets after a while."""
         if not unknown:
-            self.save(self._asking.pop(session))
+            self._commit(self._asking.pop(session))
             return
         self._asking[session][:0] = unknown[1:]
         draft, message = unknown[0], unknown[0].message
@@ -187,10 +205,10 @@ class MessageNode(PackNode):
             elif found.seq:
                 status = CONFLICT if not found.same else CHANGED if found.changed else REPEATED
                 self._stored([draft], [Stored(status, found.seq, found.prev, 0)])
-                self.save(waiting)
+                self._commit(waiting)
             else:
                 draft.message = message._replace(again=False)
-                self.save([draft, *waiting])
+                self._commit([draft, *waiting])
 
         assert self.olap is not None
         start(self.olap.find, done, session, message.sender, message.pack_id, message.crc)
@@ -238,6 +256,13 @@ class MessageNode(PackNode):
                 timestamp=outcome.seq // 1000, prev_seq_id=outcome.prev,
             )
         )  # fmt: skip
+
+
+def _stored_form(item: Item, flags: int) -> tuple[bytes, bytes, bytes]:
+    """Payload, crc and tail of a message as it is stored."""
+    request, payload = item.request, stored_payload(item.message)
+    crc = crc32(payload, flags).to_bytes(4, "big")
+    return payload, crc, entries.tail(request.type, flags, request.pack_id, payload)
 
 
 def _session_of(draft: Draft) -> str:

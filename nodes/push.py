@@ -19,10 +19,11 @@ import gevent
 import msgspec
 
 from mesh.errors import AppError
-from nodes import hot
+from nodes import happenings, hot
 from nodes.contracts import Previewed, Push, PushInfo, PushRecord, RegInfo, Registered
 from nodes.contracts_statistics import Statistics
 from nodes.devices import require_user
+from nodes.happenings import Happenings
 from nodes.outcomes import Outcomes
 from nodes.packs import Item, PackNode, handles
 from nodes.push_entries import Note, Target, decode_record
@@ -36,6 +37,8 @@ from packs.ids import is_device_id, is_pack_id
 from packs.structs import SUCCESS, CommonErrorCode
 from packs.structs_social import PushRegistration, PushRegistrationsResp
 from packs.table import PUSH_REGISTER, PUSH_REGISTRATIONS_GET, PUSH_UNREGISTER
+from push.model import Verdict
+from push.text import key_of
 from store import log
 from store.registrations import Registration
 
@@ -50,7 +53,7 @@ _QUIET = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 class PushNode(PackNode, Push):
     """Pushing to phones."""
 
-    sections = {**hot.SECTIONS, "push": PushSettings}
+    sections = {**hot.SECTIONS, **happenings.SECTIONS, "push": PushSettings}
     publishes = True  # nothing: but so it sees who is there
     olap: Statistics | None
 
@@ -60,11 +63,12 @@ class PushNode(PackNode, Push):
         self._packages = settings.packages()
         self._settings = settings
         self._senders: dict[tuple[str, str], Sender] = {}
+        self._happenings = Happenings(self.process)
         for outlet in settings.outlets(self.process.topology.path.parent):
             app, vendor = outlet.vendor.app.name, outlet.vendor.name
             queue = self._store.outgoing(outlet.name, self.process.name, settings.records)
             forget = self._store.registrations.forget
-            sender = Sender(outlet, queue, self._store.unread, self.stats, self.log, forget)
+            sender = Sender(outlet, queue, self._store.unread, self.stats, self.log, forget, self._failed)
             self._senders[app, vendor] = sender
             self._gauges(f"push.{app}.{vendor}", sender)
         self._recipients = Recipients(self._store, self.process.fanout, settings, self._senders, self._count)
@@ -74,6 +78,15 @@ class PushNode(PackNode, Push):
         self._missed = Missed(self._store, self.process.fanout, self._recipients, settings, self.log)
         self.stats.gauge("push.resting", lambda: self._feed.held)
         self._reports = Outcomes(self, self.olap, self._outcomes) if self.olap is not None else None
+
+    def _failed(self, outlet: str, note: Note, target: Target, verdict: Verdict) -> None:
+        """Tell other systems of a push that will never arrive."""
+        data = {
+            "user_id": target.user, "device_id": target.device, "outlet": outlet, "session_id": note.about,
+            "seq_id": note.seq, "outcome": verdict.outcome.value, "reason": verdict.reason,
+        }  # fmt: skip
+        event_id = f"push-{key_of(f'{outlet} {note.name} {target.user} {target.field}', 22)}"
+        self._happenings.note("push.failed", target.user, event_id, data)
 
     def _gauges(self, name: str, sender: Sender) -> None:
         self.stats.gauge(f"{name}.queued", lambda: sender.waiting.queued)

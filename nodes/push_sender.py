@@ -60,11 +60,12 @@ _Item = tuple[_Job, Note, Target, Push]
 
 
 class Sender:
-    """The sender of one outlet. `forget(user, field, token, since)` unregisters a dead token."""
+    """The sender of one outlet. `forget(user, field, token, since)` unregisters a dead token; `failed` is told of
+    pushes that never arrive."""
 
     def __init__(
         self, outlet: Outlet, queue: Outgoing, unread: Unread, stats: Stats, log: Log,
-        forget: Callable[[str, str, str, int], object],
+        forget: Callable[[str, str, str, int], object], failed: Callable[[str, Note, Target, Verdict], None],
     ) -> None:  # fmt: skip
         self.outlet = outlet
         self.queue = queue
@@ -75,6 +76,7 @@ class Sender:
         self._stats = stats
         self._log = log
         self._forget = forget
+        self._failed = failed
         self._calls = Pool(outlet.vendor.settings.concurrency)
         self._limit = outlet.vendor.settings.concurrency + 2 * outlet.vendor.batch
         self._under_way = 0
@@ -311,5 +313,8 @@ class Sender:
         rows = [(row, job.entry.queued) for job in jobs for row in job.rows]
         record = push_entries.record(rows, int(clock * 1000)) if rows else b""
         self.queue.settle([job.id for job in jobs], again, record)
+        for (note, target, verdict, _), _ in rows:
+            if verdict.outcome not in (Outcome.ACCEPTED, Outcome.SKIPPED):
+                self._failed(self.outlet.name, note, target, verdict)
         for job in jobs:
             self._jobs.pop(job.id, None)

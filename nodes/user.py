@@ -111,6 +111,8 @@ class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
                     continue
                 self.publish(publications.USER + user, publications.kick(device_type, number))
                 self.stir(user)
+                data = {"user_id": user, "device_type": device_type}
+                self.happenings.note_soon("user.online", user, f"on-{user}-{device_type}-{number}", data)
                 call.reply(number)
             self.stats.counts["logins"] += len(calls)
 

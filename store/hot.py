@@ -18,9 +18,10 @@ from store.connect import connect
 from store.controls import Controls
 from store.devices import Devices
 from store.errors import StoreRefused, StoreUnavailable
+from store.events import Events
 from store.friends import Friends
 from store.groups import Groups
-from store.log import ARCHIVE, Consumer
+from store.log import ARCHIVE, Consumer, Noter
 from store.pressure import Pressure
 from store.priority import Priority
 from store.profiles import Profiles
@@ -76,6 +77,14 @@ class HotStore:
         )  # fmt: skip
         self.registrations = Registrations(self.writes, self.reads, self.keys)
         self.unread = Unread(self.reads, self.keys)
+
+    def noter(self) -> Noter:
+        """Adds notes for other systems to the log."""
+        return Noter(self.writes, lambda key: f"{self.keys.session_tag(key)}:log")
+
+    def events(self, keep: int) -> Events:
+        """Events for other systems, the newest `keep` of them."""
+        return Events(self.writes, self.reads, keep=keep, said_seconds=2 * self.settings.dedup_seconds)
 
     def open(self, settle: Callable[[], None] | None = None) -> list[str]:
         """Wait for Redis and check that it keeps what it promises. Raises `ConfigError`. In a greenlet.

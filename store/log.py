@@ -20,6 +20,9 @@ What a consumer may rely on:
   (`Progress.passed` counts what was passed over). A group that is new starts at what the log holds, with `start="$"`
   at what comes from then on.
 
+What nodes note for other systems (`Noter`) is in the log of the shard of its key, behind the messages stored before
+it: fields `h` key, `t` type, `i` id, `d` data. `noted_of` reads it.
+
 A row of a message has the fields `s` session, `e` entry (`store/entries.py`), and when it was changed, `o` who changed
 it: `message_of` reads it, and returns None for rows that tell of something else.
 
@@ -33,7 +36,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from mesh.loop import now
+from mesh.loop import Done, now
 from store import entries
 from store.client import Call, Client
 from store.entries import Entry
@@ -51,6 +54,10 @@ AWAY_SECONDS = 20.0
 NEW = ">"
 CLAIM_ROWS = 200
 """Rows of one shard taken over at once."""
+
+
+NOTED = b"h"
+"""First field of rows that are notes."""
 
 
 class Row(NamedTuple):
@@ -97,6 +104,43 @@ def message_of(row: Row) -> Message | None:
         return None
     operator = fields[5].decode() if len(fields) > 4 else ""
     return Message(fields[1].decode(), entries.parse(fields[3]), operator)
+
+
+class Noted(NamedTuple):
+    """What a node noted for other systems. Notes of one `key` keep their order; a repeated one has the same `id`."""
+
+    key: str
+    type: str
+    id: str
+    data: bytes
+
+
+def noted_of(row: Row) -> Noted | None:
+    """The note that a row is, None when it is something else."""
+    fields = row.fields
+    if fields[0] != NOTED:
+        return None
+    return Noted(fields[1].decode(), fields[3].decode(), fields[5].decode(), fields[7])
+
+
+class Noter:
+    """Adds notes to the log."""
+
+    def __init__(self, redis: Client, log_of: Callable[[str], str]) -> None:
+        """`log_of`: the log of a key's shard."""
+        self._redis = redis
+        self._log_of = log_of
+
+    def note(self, noted: Noted) -> None:
+        """Add a note and wait until it is kept. Blocks its greenlet; raises `StoreError`."""
+        self._redis.ask(*self._command(noted))
+
+    def note_soon(self, noted: Noted, done: Done) -> None:
+        """The same on the hub, behind whatever this process has written for that shard before."""
+        self._redis.command(done, *self._command(noted))
+
+    def _command(self, noted: Noted) -> tuple[object, ...]:
+        return ("XADD", self._log_of(noted.key), "*", NOTED, noted.key, "t", noted.type, "i", noted.id, "d", noted.data)
 
 
 class Consumer:

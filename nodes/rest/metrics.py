@@ -17,7 +17,7 @@ from typing import Any
 
 FAMILIES = (
     "answers", "calls.failed", "connections.closed", "drops", "errors", "fanout.events", "links.lost", "passed",
-    "queue",
+    "queue", "waiting", "age_seconds",
 )  # fmt: skip
 METHODS = "calls"
 """Of nodes: calls by method. Of a process: what became of the calls that it made, under names of their own."""

@@ -36,7 +36,7 @@ def counted() -> set[str]:
     """Names of counters in the code, up to what varies: some count only what goes wrong."""
     found = set()
     for path in SOURCES:
-        for name in re.findall(r'counts\[f?"([a-z_.]+)', path.read_text()):
+        for name in re.findall(r'(?:counts\[|gauge\()f?"([a-z_.]+)', path.read_text()):
             found.add(name.rstrip(".").replace(".", "_"))
     return found
 
@@ -60,12 +60,12 @@ def test_metrics_are_what_prometheus_reads_and_ops_names_no_others(system: Syste
     types = re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE)
     assert len(types) == len(set(types))
     served = set(types)
-    kinds = "|".join(("process", *LAYOUTS["split"]))
+    kinds = "|".join(("process", "hooks", *LAYOUTS["split"]))
     for path in (OPS / "grafana" / "imesh.json", OPS / "prometheus" / "imesh.yml"):
         wanted = {name.removesuffix("_bucket") for name in named(path.read_text())}
         assert len(wanted) > 10
         for name in wanted - served:
-            match = re.fullmatch(rf"imesh_({kinds})_(\w+)_total", name)
+            match = re.fullmatch(rf"imesh_({kinds})_(\w+?)(_total)?", name)
             assert match and match[2] in counted(), f"{path.name}: nobody serves {name}"
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from nodes.http import HttpNode
-from tests.system import System, running, topology_text
+from tests.system import LAYOUTS, System, running, topology_text
 from tests.web import Web
 
 UNKNOWN = {
@@ -42,7 +42,7 @@ class Named(NamedTuple):
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    with running(topology_text()) as found, found.unharmed():
+    with running(topology_text({**LAYOUTS["default"], "hooks": ["hooks"]})) as found, found.unharmed():
         yield found
 
 
@@ -143,7 +143,7 @@ def test_an_id_that_is_malformed_or_unknown(web: Web, routes: list[Named]) -> No
             reply = web.ask(route.method, route.at(**{name: PATTERNED[name]}) + query, body)
             assert (reply.status, reply.error) == (400, "bad_request"), (route, name, reply)
             assert reply.json["error"]["details"]["field"] == name
-        if "{group}" in route.path or "{seq_id}" in route.path:
+        if ("{group}" in route.path or "{seq_id}" in route.path) and route.operation["tags"] != ["statistics"]:
             reply = web.ask(route.method, route.at() + query, body)
             assert reply.status in (403, 404), (route, reply)
 

@@ -1,0 +1,41 @@
+"""The right of one process to do something alone, kept in the store."""
+
+from __future__ import annotations
+
+from mesh.loop import now
+from store.events import Events
+
+SECONDS = 10.0
+RENEW_SECONDS = 2.0
+
+
+class Lease:
+    """Asked for when it is needed. When its holder dies, the next has it after `SECONDS`; he himself has it at once."""
+
+    def __init__(self, events: Events, what: str, owner: str) -> None:
+        self._events = events
+        self._what = what
+        self._owner = owner
+        self._renew_at = 0.0  # ours without asking until then
+
+    @property
+    def clock(self) -> float:
+        """s, `now()`."""
+        return now()
+
+    def held(self) -> bool:
+        """Whether it is ours. In a greenlet. Raises `StoreError` when that is not known."""
+        if now() < self._renew_at:
+            return True
+        asked = now()
+        if self._events.lease(self._what, self._owner, SECONDS):
+            self._renew_at = asked + RENEW_SECONDS
+            return True
+        self._renew_at = 0.0
+        return False
+
+    def give_up(self) -> None:
+        """Let another have it at once. Raises `StoreError`."""
+        if self._renew_at:
+            self._renew_at = 0.0
+            self._events.release(self._what, self._owner)
