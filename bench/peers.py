@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from bench import plots, workloads
@@ -80,19 +81,19 @@ def main() -> int:
     debian.install(package for one in contestants for package in one.packages)
     pin(os.getpid(), CLIENT_CORES)
     workloads.allow_files()
-    rounds = Rounds()
+    rounds, failures = Rounds(), list[str]()
     for number in range(options.rounds):
         for one in contestants:
-            with one.start() as system:
+            with _told(failures, one.name), one.start() as system:
                 _round(rounds, one, system, options.seconds)
-            found = rounds.text(f"{one.name}; window 8", "us")
-            progress(f"round {number + 1}/{options.rounds}  {one.name}: {found} µs at window 8")
+                found = rounds.text(f"{one.name}; window 8", "us")
+                progress(f"round {number + 1}/{options.rounds}  {one.name}: {found} µs at window 8")
     for one in contestants:
-        with one.start() as system:
+        with _told(failures, one.name), one.start() as system:
             rounds.add(f"{one.name}; idle", workloads.idle(system, IDLE))
+            progress(f"{one.name}: {rounds.text(f'{one.name}; idle', 'kib')} KiB per idle connection")
             if one.keeps:
                 rounds.add(f"{one.name}; all at once", workloads.catch_up(system, *MANY_AWAY))
-        progress(f"{one.name}: {rounds.text(f'{one.name}; idle', 'kib')} KiB per idle connection")
     report = Report("imesh beside its peers", {
         "rounds": f"{options.rounds} of {options.seconds:g} s each, a fresh system in each",
         "load": f"64-byte texts; single chats: {2 * PAIRS:,} connections in {PAIRS} pairs",
@@ -101,10 +102,20 @@ def main() -> int:
         "others on this machine": rounds.foreign(),
     }, rounds=rounds.figures)  # fmt: skip
     report.tables = {**tables(rounds, contestants), "What is not equal": INEQUALITIES}
-    report.marks = _marks(rounds)
+    report.marks = [*_marks(rounds), *(Mark("finished", failure, "no failure", False) for failure in failures)]
     code = report.publish(options.json)
     plots.peers(rounds)
     return code
+
+
+@contextmanager
+def _told(failures: list[str], name: str) -> Iterator[None]:
+    """What a system does not survive is told, and the others go on."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        failures.append(f"{name}: {error}")
+        progress(f"failed: {failures[-1]}")
 
 
 def _round(rounds: Rounds, one: Contestant, system: System, seconds: float) -> None:

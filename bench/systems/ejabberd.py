@@ -36,7 +36,7 @@ modules:
   mod_disco: {{}}
   mod_roster: {{}}
   mod_register: {{ip_access: all, access: all, access_from: all}}
-  mod_stream_mgmt: {{max_ack_queue: infinity}}
+  mod_stream_mgmt: {{max_ack_queue: infinity, ack_timeout: infinity}}
   mod_muc:
     host: {rooms}
     history_size: 0
