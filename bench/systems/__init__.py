@@ -20,6 +20,8 @@ from bench.measure import SERVER_CORES, Clock, descendants, pin, rss_bytes
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 HOST = "127.0.0.1"
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+"""Before a command: the kernel ends it when the benchmark is killed."""
 
 
 class System:
@@ -91,8 +93,8 @@ class Private(System):
         log = self.directory / f"{group}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-                env={**os.environ, **environment},
+                [*_ENDS_WITH_US, *command], cwd=self.directory, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                start_new_session=True, env={**os.environ, **environment},
             )  # fmt: skip
         self._processes[group] = process
         pin(process.pid, SERVER_CORES)
