@@ -32,11 +32,13 @@ from packs.ids import is_user_id
 from packs.structs_social import SearchResp
 from packs.table import SEARCH
 from store import copying, entries, marks
-from store.archive import dataset, messages, poison
+from store.archive import dataset, messages, poison, rollups
 from store.errors import StoreError
 from store.log import ARCHIVE
 
 PAGE_MAX = 1000
+FOLD_SECONDS = 2.0
+"""Between two times that statistics are brought up to date."""
 SWEEP_SECONDS = 1.0
 TRIM_EVERY = 32
 """Messages of a session after which its window is looked at: each look costs Redis 5 µs."""
@@ -84,7 +86,7 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
 
     def serve(self) -> None:
         self.spawn(self._drain.run)
-        self._background = [self.spawn(self._sweep), self.spawn(self._retention.run)]
+        self._background = [self.spawn(self._sweep), self.spawn(self._fold), self.spawn(self._retention.run)]
         self.spawn(self._indexer.run)
 
     def drain(self) -> None:
@@ -133,6 +135,14 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
                 self._archive.write(dataset.note_drained, self.process.name, state.length)
                 self._finisher.flush()
                 self.stats.counts["trimmed"] += self._store.window.sweep()
+
+    def _fold(self) -> None:
+        """Count what was written, a moment later."""
+        while True:
+            gevent.sleep(FOLD_SECONDS)
+            with suppress(StoreError):
+                while self._archive.write(rollups.fold):
+                    pass
 
     # ---- 75
 

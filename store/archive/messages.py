@@ -87,7 +87,7 @@ def row_of(session: str, entry: bytes, operator: str) -> Row:
 
 
 def put(db: peewee.Database, rows: Sequence[Row]) -> None:
-    """Write rows, count them (`rollups.py`) and note them for the search index, in one transaction.
+    """Write rows, and note them for the rollups and the search index, in one transaction.
 
     An INSERT that works proves its rows new, so usually nothing has to be looked up. When it does not work, or a row is
     a later revision, what is there is read, and locked, first. Rows are sorted, so that two writers do not lock each
@@ -136,7 +136,7 @@ def _known(db: peewee.Database, places: Sequence[Place]) -> Known:
 
 
 def _write(db: peewee.Database, rows: Sequence[Row], there: Known) -> None:
-    """Insert the rows that are not there, replace those of a lower revision; count and note both."""
+    """Insert the rows that are not there, replace those of a lower revision; note both."""
     new = rows
     later: list[Row] = []
     if there:
@@ -150,7 +150,7 @@ def _write(db: peewee.Database, rows: Sequence[Row], there: Known) -> None:
         db.cursor().executemany(f"{insert} {_replacing(kind_of(db))}", later)
     counted = [Sent._make((*_counted(row), -1)) for row in new]
     counted += [Sent._make((*_counted(row), there[_place(row)][0])) for row in later]
-    rollups.count(db, counted)
+    rollups.note(db, counted)
     unindexed.note(db, [_place(row) for row in (*new, *later)])
 
 

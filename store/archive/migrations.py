@@ -148,6 +148,9 @@ MIGRATIONS = (
     Migration(5, "carried", (
         "CREATE TABLE IF NOT EXISTS carried (name {name} NOT NULL, dump {blob} NOT NULL, PRIMARY KEY (name)) {table}",
     )),
+    Migration(6, "uncounted", (
+        "CREATE TABLE IF NOT EXISTS uncounted (id {serial}, tally {blob} NOT NULL) {table}",
+    )),
 )  # fmt: skip
 
 

@@ -115,8 +115,8 @@ class Fill(Model):
 
 
 class Rollup(Model):
-    """What was sent within an hour or a day, by one user, in one group, of one type, or in all: kept with each batch of
-    messages (`rollups.py`)."""
+    """What was sent within an hour or a day, by one user, in one group, of one type, or in all: kept by
+    `rollups.py`."""
 
     kind = peewee.IntegerField()
     """What `subject` is: one of `rollups.Kind`."""
@@ -136,6 +136,17 @@ class Rollup(Model):
     class Meta:
         table_name = "rollups"
         primary_key = peewee.CompositeKey("kind", "span", "start", "subject")
+
+
+class Uncounted(Model):
+    """What was written and is not in the rollups yet: one row per batch."""
+
+    id = peewee.AutoField()
+    tally = peewee.BlobField()
+    """msgpack: what it adds, as (kind, start of the hour, column, number by subject)."""
+
+    class Meta:
+        table_name = "uncounted"
 
 
 class Sender(Model):
@@ -186,6 +197,6 @@ class Carried(Model):
         table_name = "carried"
 
 
-MODELS = (Message, Poison, Migration, Dataset, Unindexed, Fill, Rollup, Sender, Outcome, Drained, Carried)
-DERIVED = (Migration, Dataset, Unindexed, Fill, Rollup, Sender, Drained)
+MODELS = (Message, Poison, Migration, Dataset, Unindexed, Fill, Rollup, Uncounted, Sender, Outcome, Drained, Carried)
+DERIVED = (Migration, Dataset, Unindexed, Fill, Rollup, Uncounted, Sender, Drained)
 """Tables that no export has: they tell of the database, or are made again from the others."""

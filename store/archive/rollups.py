@@ -1,10 +1,14 @@
-"""Rollups: what was sent per hour and day, counted in the transaction that writes the messages, and so exact.
+"""Rollups: what was sent per hour and day, counted once for each message, and so exact.
 
 A message counts once, in the buckets of the moment it was stored (its seqId) and under the type, sender and group that
 it has; that it was revoked, overridden or deleted since counts in the same buckets. Buckets are of UTC. Whoever writes
 messages says which are new and what the others were before (`messages.put`); nothing here looks at a message twice.
 
-A batch is one statement per bucket, kind and column, with a row per name. The rows of all (`Kind.ALL`) are written
+What a batch adds is noted in one row, in the transaction that writes its messages (`note`). A moment later the notes of
+many batches are added to the rollups and deleted, in another one (`fold`): the rows of a hundred thousand users lie all
+over their table, and a batch of a thousand messages that touched them wrote more pages than rows.
+
+A fold is one statement per bucket, kind and column, with a row per name. The rows of all (`Kind.ALL`) are written
 first: each bucket has one, so of several writers the second waits there until the first has committed, none of them
 locks another one out further on, and what is read behind it stays so.
 """
@@ -16,9 +20,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple, TypeVar
 
+import msgspec
 import peewee
 
-from store.archive.database import MYSQL, kind_of
+from store.archive.database import MYSQL, kind_of, writing
+from store.archive.models import Uncounted
 from store.entries import DELETED, OVERRIDDEN, REVOKED
 from store.keys import GROUP_PREFIX
 
@@ -31,9 +37,14 @@ NOTICE = 16
 MESSAGES, USERS = "messages", "users"
 STATES = {"revoked": REVOKED, "overridden": OVERRIDDEN, "deleted": DELETED}
 """Columns that count messages in a state."""
+NOTES_AT_ONCE = 50
+"""Notes, of a batch each, that one fold takes: the drain waits for it."""
 NAMES_AT_ONCE = 500
 """Names in one statement: PyMySQL makes one of many rows only when they are all parameters, which costs three times as
 much as these."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Kind(IntEnum):
@@ -65,13 +76,36 @@ class Bucket(NamedTuple):
     column: str
 
 
+_decode = msgspec.msgpack.Decoder(list[tuple[Kind, int, str, dict[str, int]]]).decode
+
 Tally = Mapping[Bucket, Mapping[str, int]]
 """What is added to each name of a bucket."""
 
 
-def count(db: peewee.Database, sent: Sequence[Sent]) -> None:
-    """Count messages, in the transaction that writes them."""
-    tally = _tally(sent)
+def note(db: peewee.Database, sent: Sequence[Sent]) -> None:
+    """These messages were written; in the transaction that writes them."""
+    if tally := _tally(sent):
+        noted = [(bucket.kind, bucket.start, bucket.column, names) for bucket, names in tally.items()]
+        Uncounted.insert({"tally": _encode(noted)}).execute(db)
+
+
+def fold(db: peewee.Database) -> bool:
+    """Add what was noted first to the rollups, in one transaction; whether there is more."""
+    with writing(db):
+        lock = " FOR UPDATE" if kind_of(db) == MYSQL else ""
+        noted = db.execute_sql(f"SELECT id, tally FROM uncounted ORDER BY id LIMIT {NOTES_AT_ONCE}{lock}").fetchall()
+        if noted:
+            tally: defaultdict[Bucket, Counter[str]] = defaultdict(Counter)
+            for _, written in noted:
+                for kind, start, column, names in _decode(bytes(written)):
+                    tally[Bucket(kind, HOUR, start, column)].update(names)
+                    tally[Bucket(kind, DAY, start // DAY * DAY, column)].update(names)
+            _add_all(db, tally)
+            db.execute_sql(f"DELETE FROM uncounted WHERE id IN ({', '.join(str(number) for number, _ in noted)})")
+    return len(noted) == NOTES_AT_ONCE
+
+
+def _add_all(db: peewee.Database, tally: Tally) -> None:
     rest = []
     for bucket in sorted(tally):
         if bucket.kind == Kind.ALL:
@@ -84,6 +118,7 @@ def count(db: peewee.Database, sent: Sequence[Sent]) -> None:
 
 
 def _tally(sent: Sequence[Sent]) -> Tally:
+    """What messages add to the buckets of hours."""
     found: defaultdict[Bucket, Counter[str]] = defaultdict(Counter)
     _tally_column(found, MESSAGES, [m for m in sent if m.before < 0], 1)
     changed = [m for m in sent if m.state != max(m.before, 0)]
@@ -107,7 +142,6 @@ def _tally_column(found: Mapping[Bucket, Counter[str]], column: str, messages: S
             if names:
                 add = names if times == 1 else {name: times * n for name, n in names.items()}
                 found[Bucket(kind, HOUR, hour, column)].update(add)
-                found[Bucket(kind, DAY, hour // DAY * DAY, column)].update(add)
 
 
 def _by_hour(messages: Iterable[Sent]) -> Iterator[tuple[int, list[Sent]]]:
