@@ -42,8 +42,6 @@ class _Output:
         self.process = "-"
         self.level = LEVELS["info"]
         self._descriptor = descriptor
-        self._poll = _poll()
-        self._poll.register(descriptor, select.POLLOUT)
         self._lost = 0  # lines since somebody read the last time
 
     def write(self, line: bytes) -> None:
@@ -51,7 +49,7 @@ class _Output:
         if len(line) >= MAX_LINE:
             line = f"{line[: MAX_LINE - 4].decode(errors='ignore')}…".encode()
         try:
-            if not self._poll.poll(0 if self._lost else STALL_MS):
+            if not self._takes(0 if self._lost else STALL_MS):
                 self._lost += 1
                 return
             if self._lost:
@@ -60,6 +58,12 @@ class _Output:
             os.write(self._descriptor, line + b"\n")
         except OSError:  # closed, full, or nobody is there any more
             self._lost += 1
+
+    def _takes(self, milliseconds: int) -> bool:
+        """Whether a line can be written by then. Two threads (watchdog.py) must not share a poll object."""
+        poll = _poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(milliseconds))
 
     def head(self, level: str, name: str) -> str:
         """How each line begins."""

@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -147,6 +148,22 @@ def test_a_reader_that_sleeps_does_not_stop_the_process() -> None:
     count = re.search(r"warning - log lines lost count=(\d+)$", lost)
     assert count is not None
     assert int(count[1]) + len(written) - 2 == 5000
+
+
+def test_threads_log_at_the_same_time(tmp_path: Path) -> None:
+    script = """
+from threading import Thread
+from mesh.log import get_log
+threads = [Thread(target=lambda: [get_log("x").info("event") for _ in range(2000)]) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+    with (tmp_path / "log").open("wb") as log:
+        subprocess.run([sys.executable, "-c", script], stderr=log, check=True)
+    found = (tmp_path / "log").read_text().splitlines()
+    assert {STAMP.sub("", line, count=1) for line in found} == {"info - x event"} and len(found) == 6000
 
 
 def test_nobody_reads_any_more() -> None:
