@@ -23,11 +23,12 @@ SERVED = {
     t.HIGH_PRIOR_MSG_SYNC,
     *range(t.GROUPCHAT_SYNC, t.GROUPCHAT_MEMBERS_GET + 1), t.KICKOUT,
     *range(t.FRIEND_ADD, t.SESSIONATTRIBUTE_SET + 1), t.BLOCK, t.UNBLOCK, t.FRIEND_REQUEST_ANSWER,
-    t.PRESENCE_SUBSCRIBE, t.TYPING,
+    t.PRESENCE_SUBSCRIBE, t.TYPING, t.PUSH_REGISTER, t.SEARCH,
 }  # fmt: skip
 """Types that this version answers by doing something; with an empty payload 2."""
 WITHOUT_PAYLOAD = {
-    t.PING, t.BLOCKLIST_GET, t.FRIEND_REQUESTS_GET, t.PRESENCE_GET, t.PRESENCE_UNSUBSCRIBE, t.DEVICES_GET,
+    t.PING, t.BLOCKLIST_GET, t.FRIEND_REQUESTS_GET, t.PRESENCE_GET, t.PRESENCE_UNSUBSCRIBE, t.DEVICES_GET, t.PUSH_UNREGISTER,
+    t.PUSH_REGISTRATIONS_GET,
 }  # fmt: skip
 """Those that need no payload."""
 NO_NODE: set[int] = set()
@@ -35,7 +36,7 @@ NO_NODE: set[int] = set()
 DENIED = {t.SESSION_MONITOR_START, t.SESSION_MONITOR_STOP, t.SESSION_MONITOR_SYNC}
 """Types for which nobody here has the right."""
 OTHERS = [
-    -(2**31), -1, *range(10), t.MSG_BIZ_NOTIFY, t.SYNC_DATA_CMD, *range(26, 40), 48, 59, t.PRESENCE_PUSH, 71, 2**31 - 1,
+    -(2**31), -1, *range(10), t.MSG_BIZ_NOTIFY, t.SYNC_DATA_CMD, *range(26, 40), 48, 59, t.PRESENCE_PUSH, 76, 2**31 - 1,
 ]  # fmt: skip
 """Unknown types, and those that only the server sends."""
 
