@@ -27,8 +27,8 @@ SERVED = {
 }  # fmt: skip
 """Types that this version answers by doing something; with an empty payload 2."""
 WITHOUT_PAYLOAD = {
-    t.PING, t.BLOCKLIST_GET, t.FRIEND_REQUESTS_GET, t.PRESENCE_GET, t.PRESENCE_UNSUBSCRIBE, t.DEVICES_GET, t.PUSH_UNREGISTER,
-    t.PUSH_REGISTRATIONS_GET,
+    t.PING, t.BLOCKLIST_GET, t.FRIEND_REQUESTS_GET, t.PRESENCE_GET, t.PRESENCE_UNSUBSCRIBE, t.DEVICES_GET,
+    t.PUSH_UNREGISTER, t.PUSH_REGISTRATIONS_GET,
 }  # fmt: skip
 """Those that need no payload."""
 NO_NODE: set[int] = set()
