@@ -107,7 +107,7 @@ def _backup(options: argparse.Namespace) -> int:
     store = HotStore(topology.section("store"), topology.data_dir, topology.run_dir, archived=True)
     try:
         wait_until_ready(store.writes, CONNECT_SECONDS)
-        _wait_archived(store)
+        wait_archived(store)
         brought = list(carried.read(store.writes))
     except StoreError as error:
         raise MeshError(str(error)) from None
@@ -116,10 +116,10 @@ def _backup(options: argparse.Namespace) -> int:
     return _write(options, Selection(), brought)
 
 
-def _wait_archived(store: HotStore) -> None:
+def wait_archived(store: HotStore) -> None:
     """Until all that was stored when the command was given is in the archive."""
     started = time.time()
-    consumer = store.consumer(ARCHIVE, "backup")
+    consumer = store.consumer(ARCHIVE, "command")
     while True:
         progress = consumer.trim().groups.get(ARCHIVE)
         if progress is None:

@@ -22,7 +22,7 @@ def register(subparsers: Subparsers) -> None:
     """Add the command."""
     examples = (
         "  imesh user add alice\n  imesh user list --json\n  imesh user token alice --seconds 3600\n"
-        "  imesh user disable alice\n  imesh user audit --count 20"
+        "  imesh user disable alice\n  imesh user audit --count 20\n  imesh user erase alice"
     )
     parser = add_command(subparsers, "user", "accounts and tokens of a running system", examples)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -47,6 +47,11 @@ def register(subparsers: Subparsers) -> None:
         action.add_argument("name", metavar="NAME")
         action.set_defaults(run=_disable, disabled=disabled)
 
+    erase = actions.add_parser("erase", help="delete all data of a user, for ever; made again when it was cut off")
+    erase.add_argument("name", metavar="NAME")
+    erase.add_argument("--yes", action="store_true", help="do not ask")
+    erase.set_defaults(run=_erase)
+
     kick = actions.add_parser("kick", help="cut a user's connections; he may log in again")
     kick.add_argument("name", metavar="NAME")
     kick.add_argument("--device-type", type=int, default=0, help="of this device type only (default: all)")
@@ -56,7 +61,7 @@ def register(subparsers: Subparsers) -> None:
     audit.add_argument("--count", type=int, default=100, metavar="N", help="how many entries (default: 100)")
     audit.add_argument("--json", action="store_true", help="for programs")
     audit.set_defaults(run=_audit)
-    for action in (add, listing, token, disable, enable, kick, audit):
+    for action in (add, listing, token, disable, enable, erase, kick, audit):
         add_topology_options(action)
 
 
@@ -123,6 +128,26 @@ def _disable(options: argparse.Namespace) -> int:
         print(f"imesh: there is no account {options.name}", file=sys.stderr)
         return 1
     print(f"{options.name} is disabled" if options.disabled else f"{options.name} can log in")
+    return 0
+
+
+def _erase(options: argparse.Namespace) -> int:
+    from cli import erasure
+
+    topology, name = running(options), options.name
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise MeshError("this cannot be undone, and nobody is here to be asked: --yes says that it is meant")
+        try:
+            typed = input(f"All data of {name} will be deleted for ever. His name once more: ")
+        except EOFError:
+            typed = ""
+        if typed != name:
+            print("imesh: nothing was done", file=sys.stderr)
+            return 1
+    done = erasure.erase(topology, name)
+    print(f"{name} is erased: {done.messages:,} messages, {done.notices:,} notices, {done.groups:,} groups, "
+          f"{done.friends:,} friends")  # fmt: skip
     return 0
 
 

@@ -205,18 +205,33 @@ def status(topology: Topology, as_json: bool) -> int:
     return 0 if whole else 1
 
 
+class Caller:
+    """Calls methods of the nodes of a running mesh, over the same connections."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._client = Client(topology)
+
+    def call(self, method: str, args: list[Any]) -> Any:
+        """Call `service.method` and return its result. Raises `MeshError`."""
+        service = method.split(".")[0]
+        processes = self._topology.instances(service)
+        if not processes:
+            raise BadCall(f"no node {service!r} in {self._topology.path}")
+        return json.loads(self._client.ask(processes[0], Control.invoke, method, json.dumps(args)))
+
+    def close(self) -> None:
+        self._client.close()
+
+
 def call_method(topology: Topology, method: str, args: list[Any], timeout: float) -> Any:
     """Call `service.method` in a running mesh and return its result. Raises `MeshError`."""
-    service = method.split(".")[0]
-    processes = topology.instances(service)
-    if not processes:
-        raise BadCall(f"no node {service!r} in {topology.path}")
-    client = Client(topology)
+    caller = Caller(topology)
     try:
         with gevent.Timeout(timeout, BadCall(f"{method}: no answer in {timeout} s")):
-            return json.loads(client.ask(processes[0], Control.invoke, method, json.dumps(args)))
+            return caller.call(method, args)
     finally:
-        client.close()
+        caller.close()
 
 
 def call_command(topology: Topology, method: str, args: list[Any], timeout: float) -> int:

@@ -10,7 +10,7 @@ What follows the script can be cut off by a crash; it is done again when the req
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,7 @@ from mesh.contract import start
 from mesh.errors import AppError, Overloaded, Timeout
 from nodes import happenings, hot, monitoring, publications, words
 from nodes.contracts import Archive
+from nodes.contracts_erasure import Erasing
 from nodes.happenings import Happenings
 from nodes.packs import Item, PackNode, handles
 from nodes.reading import may_read
@@ -30,6 +31,7 @@ from packs.pack import VERSION, Pack
 from packs.structs import SUCCESS, CommonErrorCode, MsgControl, MsgReaded
 from packs.table import MSG_CTRL, MSG_READ
 from store import controls as c
+from store.errors import StoreError
 from store.sessions import BATCH
 
 US_PER_SECOND = 1_000_000
@@ -67,7 +69,18 @@ class MsgopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield "revoke_content", f'must be "hide" or "keep", not "{self.revoke_content}"'
 
 
-class MsgopNode(PackNode):
+class Act(NamedTuple):
+    """A control that somebody makes of a message. `skip`: the connection that asked; `member`: in a group he must be
+    one."""
+
+    session: str
+    user: str
+    pack_id: str
+    skip: str
+    member: bool
+
+
+class MsgopNode(PackNode, Erasing):
     """Controls and reads, types 17 and 18."""
 
     Settings = MsgopSettings
@@ -97,17 +110,27 @@ class MsgopNode(PackNode):
 
     @handles(MSG_CTRL)
     def _control(self, item: Item) -> CommonErrorCode:
-        session, user, request = item.key, item.origin.user, item.request
+        self._require_room()
+        message = self._checked(item, self._max_payload_of(item.key))
+        self._do(Act(item.key, item.origin.user, item.request.pack_id, item.origin.connection, True), message)
+        return SUCCESS
+
+    def _require_room(self) -> None:
         if self._store.pressure.full:
             raise Overloaded(self._store.pressure.full)
-        in_group = is_group_id(session)
-        max_payload = self._max_payloads["group" if in_group else "chat"]
-        message = self._checked(item, max_payload)
+
+    def _max_payload_of(self, session: str) -> int:
+        return self._max_payloads["group" if is_group_id(session) else "chat"]
+
+    def _do(self, act: Act, message: MsgControl) -> None:
+        """Change the message, and tell all who see it. In a greenlet. Raises `AppError`."""
+        session = act.session
         control = c.Control(
-            session, in_group, user, request.pack_id, message.command, message.seq_id, message.pack_id, message.content,
-            self.settings.revoke_content == "hide", self._windows[ControlCommand(message.command)], max_payload,
+            session, is_group_id(session), act.user, act.pack_id, message.command, message.seq_id, message.pack_id,
+            message.content, self.settings.revoke_content == "hide", self._windows[ControlCommand(message.command)],
+            self._max_payload_of(session), act.member,
         )  # fmt: skip
-        whole = encode_payload(Pack(MSG_CTRL, VERSION, 0, request.pack_id, encode_payload(message)))
+        whole = encode_payload(Pack(MSG_CTRL, VERSION, 0, act.pack_id, encode_payload(message)))
         pack = whole[:-TIME_BYTES]
         outcome = self._store.controls.control(control, pack)
         if outcome.status == c.ASK:
@@ -118,13 +141,12 @@ class MsgopNode(PackNode):
         if outcome.status in _REFUSALS:
             raise AppError(*_REFUSALS[outcome.status])
         message.timestamp = outcome.time
-        self._publish_control(item, message, outcome)
+        self._publish_control(act, message, outcome)
         users = single_members(session)
         if users is not None:
             kept = pack + outcome.time.to_bytes(TIME_BYTES, "big")
             self._store.priority.add_now([(user, kept) for user in dict.fromkeys(users)])
         self.stats.counts["controls"] += 1
-        return SUCCESS
 
     def _checked(self, item: Item, max_payload: int) -> MsgControl:
         """The control as it is passed on, but for its time. Raises `AppError`."""
@@ -153,16 +175,16 @@ class MsgopNode(PackNode):
             raise AppError(Code.SENSITIVE_WORD)
         return checked
 
-    def _publish_control(self, item: Item, message: MsgControl, outcome: c.Controlled) -> None:
+    def _publish_control(self, act: Act, message: MsgControl, outcome: c.Controlled) -> None:
         """To all who see the message, but for the connection that asked."""
-        skip, pack_id, payload = item.origin.connection, item.request.pack_id, encode_payload(message)
+        skip, pack_id, payload = act.skip, act.pack_id, encode_payload(message)
         flags = DUP if outcome.status == c.REPEATED else 0
-        users = single_members(item.key)
-        if topic := monitoring.listeners(self, item.key):
+        users = single_members(act.session)
+        if topic := monitoring.listeners(self, act.session):
             self.publish(topic, publications.delivery(skip, MSG_CTRL, flags, pack_id, payload))
         if users is None:
             body = publications.group_delivery(skip, MSG_CTRL, flags, pack_id, payload, outcome.version)
-            self._publish_if_held(publications.GROUP + item.key, body)
+            self._publish_if_held(publications.GROUP + act.session, body)
             return
         body = publications.delivery(skip, MSG_CTRL, flags, pack_id, payload)
         for user in dict.fromkeys(users):
@@ -171,6 +193,27 @@ class MsgopNode(PackNode):
     def _publish_if_held(self, topic: str, body: bytes) -> None:
         if self.process.fanout.holders(topic):
             self.publish(topic, body)
+
+    # ---- for the erasure of a user
+
+    def erase(self, sender: str, messages: tuple[tuple[str, int, str], ...]) -> int:
+        self._require_room()
+        return sum(self._erase(sender, *message) for message in messages)
+
+    def _erase(self, sender: str, session: str, seq: int, pack_id: str) -> bool:
+        message = MsgControl(
+            command=int(ControlCommand.DELETE), session_id=session, pack_id=pack_id, seq_id=seq, operator_id=sender,
+            timestamp=SOME_TIME,
+        )  # fmt: skip
+        try:
+            self._do(Act(session, sender, f"erase-{seq}", "", False), message)
+        except AppError as error:
+            if error.code != Code.MSG_NOT_FOUND:  # else it is gone
+                raise
+            return False
+        except StoreError as error:
+            raise Timeout(str(error)) from None
+        return True
 
     # ---- 18
 

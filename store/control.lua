@@ -2,7 +2,8 @@
 -- KEYS[1]  the log of the shard
 -- ARGV     tag, session, who asks, what his request is known by, digest of what he asks,
 --          command (1 revoke, 2 override, 3 delete), seqId, packId of the message, content, hide ('1' or '0'),
---          window (µs, 0: none), largest payload, in a group ('1' or '0'), dedup_seconds, priority_seconds,
+--          window (µs, 0: none), largest payload, in a group ('1'; '2': which the operator need not be in, and which need
+--          not be there; '0': no), dedup_seconds, priority_seconds,
 --          step of stamps, the pack of the control without its last 8 bytes, which are the time (ms), and the message as
 --          it lies in the archive ('' before that was asked)
 -- Returns  status, time (ms), version of the group's members
@@ -15,7 +16,7 @@ local BIN_HEADS = {[196] = 3, [197] = 4, [198] = 6} -- bin8, bin16, bin32, which
 local REVOKED, OVERRIDDEN, DELETED, HIDDEN, COUNTER = 1, 2, 4, 8, 4
 local tag, session, operator, field, digest = unpack(ARGV, 1, 5)
 local command, seq, target, content, hide = unpack(ARGV, 6, 10)
-local window, max_payload, group = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] == '1'
+local window, max_payload, group = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13] ~= '0'
 local dedup_seconds, priority_seconds = tonumber(ARGV[14]), tonumber(ARGV[15])
 local step, control = tonumber(ARGV[16]), ARGV[17]
 local time = call('TIME')
@@ -34,7 +35,7 @@ if before then
   return {2, (unpack_('>I8', before)), version}
 end
 
-if group then
+if ARGV[13] == '1' then
   if not info[1] then return {6, 0, 0} end
   if not call('ZSCORE', tag .. ':p:' .. session, operator) then return {5, 0, 0} end
 end

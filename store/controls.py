@@ -25,7 +25,8 @@ class Control(NamedTuple):
     """A change of the message that has both `seq` and `target` (its packId).
 
     `command`: 1 revoke (with `hide` readers get no content from now on), 2 override by `content`, 3 delete. `window`:
-    how long after the message its sender may do it, in µs, 0 for ever; a group's owner always may.
+    how long after the message its sender may do it, in µs, 0 for ever; a group's owner always may. Without `member`,
+    the group need not be there (any more), nor the operator be in it.
     """
 
     session: str
@@ -39,6 +40,7 @@ class Control(NamedTuple):
     hide: bool
     window: int
     max_payload: int
+    member: bool = True
 
 
 class Controlled(NamedTuple):
@@ -88,7 +90,7 @@ class Controls:
         digest = crc32(f"{c.command} {c.seq} {c.target} {c.content}".encode()).to_bytes(4, "big")
         args = (
             tag, c.session, c.operator, known_by, digest, c.command, c.seq, c.target, c.content, int(c.hide), c.window,
-            c.max_payload, int(c.group), self._dedup_seconds, KEPT_SECONDS,
+            c.max_payload, int(c.group) * (1 if c.member else 2), self._dedup_seconds, KEPT_SECONDS,
             self._keys.stamp_step, pack, archived,
         )  # fmt: skip
         return Controlled(*self._writes.run(CONTROL, (f"{tag}:log",), args))

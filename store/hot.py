@@ -17,6 +17,7 @@ from store.client import T, wait_until_ready
 from store.connect import connect
 from store.controls import Controls
 from store.devices import Devices
+from store.erasure import Erasure
 from store.errors import StoreRefused, StoreUnavailable
 from store.events import Events
 from store.friends import Friends
@@ -76,6 +77,7 @@ class HotStore:
             dedup_seconds=settings.dedup_seconds,
         )  # fmt: skip
         self.registrations = Registrations(self.writes, self.reads, self.keys)
+        self.erasure = Erasure(self.writes, self.keys, self.registrations)
         self.unread = Unread(self.reads, self.keys)
 
     def noter(self) -> Noter:

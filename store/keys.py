@@ -127,6 +127,10 @@ class Keys:
     def user_priority(self, user: str) -> str:
         return f"{self.user_tag(user)}:h:{user}"
 
+    def priority(self, owner: str) -> str:
+        """The queue of a user or a group."""
+        return self.group_priority(owner) if owner.startswith(GROUP_PREFIX) else self.user_priority(owner)
+
     def recent(self, user: str) -> str:
         return f"{self.user_tag(user)}:r:{user}"
 

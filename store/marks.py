@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from store.client import Client
-from store.keys import GROUP_PREFIX, PUSHING, USERS, Keys
+from store.keys import PUSHING, USERS, Keys
 
 Command = tuple[Any, ...]
 Values = tuple[Any, ...]
@@ -77,10 +77,6 @@ def _text(found: bytes | None) -> str:
 
 def _int(found: bytes | None) -> int:
     return int(float(found)) if found else 0
-
-
-def _queue(keys: Keys, owner: str) -> str:
-    return keys.group_priority(owner) if owner.startswith(GROUP_PREFIX) else keys.user_priority(owner)
 
 
 def _hash(key: str, values: dict[str, Any]) -> list[Command]:
@@ -209,8 +205,8 @@ KINDS: dict[str, Kind] = {
         lambda k, _, i, v: [("HSET", k.meta(i[0]), f"r:{i[1]}", f"{v[0]}:{v[1]}")], "m", of_users=False,
     ),
     QUEUES: Kind(
-        2, lambda k, i: [("ZSCORE", _queue(k, i[0]), i[1])], _score,
-        lambda k, _, i, v: [("ZADD", _queue(k, i[0]), v[0], v[1])], "hc",
+        2, lambda k, i: [("ZSCORE", k.priority(i[0]), i[1])], _score,
+        lambda k, _, i, v: [("ZADD", k.priority(i[0]), v[0], v[1])], "hc",
     ),
 }  # fmt: skip
 """By the name of their table."""

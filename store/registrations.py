@@ -122,6 +122,14 @@ class Registrations:
         """Remove registrations; how many there were."""
         return sum(self.forget(user, field) for field in fields)
 
+    def forget_user(self, user: str) -> None:
+        """Remove all of a user, also that tokens were his."""
+        for found in self.of(user):
+            owner = self._owner_key(found)
+            if self._reads.ask("GET", owner) == user.encode():
+                self._writes.ask("UNLINK", owner)
+            self.forget(user, found.field)
+
     def _owner_key(self, found: Registration) -> str:
         digest = blake2b(f"{found.vendor}\0{found.app}\0{found.token}".encode(), digest_size=16).hexdigest()
         return self._keys.of_user("o", digest)

@@ -30,6 +30,7 @@ ADD_ACCOUNT = Script("add_account.lua", "marks.lua")
 LEFT = Script("left.lua")
 EXPEL = Script("expel.lua", "marks.lua")
 SEEN = Script("seen.lua")
+FORGET = Script("forget.lua", "marks.lua")
 
 CONTROL = Script("control.lua", "stamps.lua", "marks.lua")
 READ = Script("read.lua", "marks.lua")
@@ -60,7 +61,7 @@ FRIENDS = Script("friends.lua", "marks.lua", "people.lua")
 ATTRIBUTE = Script("attribute.lua", "marks.lua", "people.lua")
 ATTRIBUTES = Script("attributes.lua", "marks.lua", "people.lua")
 
-PEOPLE = (LEFT, EXPEL, SEEN, RELATE_OWN, RELATE_OTHER, RELATE_PAIR, FRIENDS, ATTRIBUTE, ATTRIBUTES)
+PEOPLE = (LEFT, EXPEL, SEEN, FORGET, RELATE_OWN, RELATE_OTHER, RELATE_PAIR, FRIENDS, ATTRIBUTE, ATTRIBUTES)
 
 LOG_OPEN = Script("log_open.lua")
 LOG_READ = Script("log_read.lua")

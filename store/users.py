@@ -58,11 +58,11 @@ class Users:
         def read(reply: Any, error: Exception | None) -> None:
             done(None if error is not None else bool(reply), error)
 
-        self._writes.command(read, "EXISTS", self._keys.account(user))
+        self._writes.command(read, "HEXISTS", self._keys.account(user), "password")
 
     def exist(self, users: Sequence[str]) -> list[bool]:
-        """Whether there is an account of each of these names. In a greenlet."""
-        commands = [("EXISTS", self._keys.account(user)) for user in users]
+        """Whether there is an account of each of these names; one that was erased is not. In a greenlet."""
+        commands = [("HEXISTS", self._keys.account(user), "password") for user in users]
         replies = self._reads.ask_all(commands)
         return [bool(reply) for reply in replies]
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from mesh.errors import ConfigError
 from nodes.auth import AuthSettings, Tokens
 from packs import table as t
+from tests.people import add
 from tests.raw import code, decode
 from tests.system import System, running, topology_text
 
@@ -106,6 +107,21 @@ def test_too_many_tries(accounts: System) -> None:
 
 def test_good_logins_use_up_no_tries(accounts: System) -> None:
     assert [login(accounts, "dave", f"{CANARY} dave") for _ in range(8)] == [0] * 8
+
+
+def test_an_erased_account_is_nobodys(accounts: System) -> None:
+    """Not even after it was erased twice."""
+    assert accounts.call("user.add_account", "gina", f"{CANARY} gina", False) is True
+    accounts.client("gina", password=f"{CANARY} gina")
+    for _ in range(2):
+        done = accounts.run("user", "erase", "gina", "--yes", timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert login(accounts, "gina", f"{CANARY} gina") == 21
+    assert accounts.run("user", "add", "gina", stdin=f"{CANARY} new\n").returncode == 1
+    assert "gina" not in accounts.run("user", "list").stdout
+    assert add(accounts.client("bob", password=f"{CANARY} bob", device_type=7), "gina") == 2
+    wrong = accounts.run("user", "erase", "gino", "--yes", timeout=60)
+    assert wrong.returncode == 1 and "there is no account gino" in wrong.stderr
 
 
 def test_a_changed_password(accounts: System) -> None:
