@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import gevent
 import pytest
 
-from push.http2 import Http2
+from push.http2 import Connection, Http2
 from push.model import Outcome, VendorError
 from tests.simulators import Apns
 from tests.simulators.apns import TOPIC
@@ -29,19 +30,16 @@ def client(server: Apns, seconds: float = SECONDS, connections: int = 1) -> Http
     return Http2("localhost", server.port, ca_file=server.ca_file, connections=connections, seconds=seconds)
 
 
-def post(http: Http2, number: int = 1, size: int = 10) -> int:
-    """The status of a request without proof of who we are (403); its body has `size` bytes."""
+def headers(number: int) -> list[tuple[str, str]]:
+    """Of a request without proof of who we are."""
     path = f"/3/device/{number:064x}"
-    headers = [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", path),
-               ("apns-topic", TOPIC)]  # fmt: skip
-    return http.post(headers, b"x" * size).status
+    return [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", path),
+            ("apns-topic", TOPIC)]  # fmt: skip
 
 
-def outcome(http: Http2, number: int) -> str:
-    """What became of a request that has no answer."""
-    with pytest.raises(VendorError) as error:
-        post(http, number)
-    return error.value.verdict.outcome.value
+def post(http: Http2, number: int = 1, size: int = 10) -> int:
+    """The status of such a request (403); its body has `size` bytes."""
+    return http.post(headers(number), b"x" * size).status
 
 
 def crowd(http: Http2, count: int, size: int = 10) -> list[int]:
@@ -80,15 +78,15 @@ def test_what_was_not_looked_at_before_goaway_is_sent_again(server: Apns) -> Non
 def test_a_request_that_hangs_is_reset_and_gives_its_stream_back(server: Apns) -> None:
     server.max_streams = 2
     server.start()
-    http = client(server, 0.3)
-    assert post(http) == 403
+    http = client(server, 0.5)
+    wait_until(lambda: attempt(http) == 403, "connected")
     for _ in range(5):
         server.plan.append("hang")
         with pytest.raises(VendorError) as lost:
             post(http)
         assert lost.value.verdict.outcome is Outcome.LOST
-    wait_until(lambda: server.resets == 5, "all were reset")
-    assert post(http) == 403
+    wait_until(lambda: server.resets >= 5, "all were reset")
+    wait_until(lambda: attempt(http) == 403, "and there is a stream again")
     assert server.connections == 1
     http.close()
 
@@ -96,11 +94,19 @@ def test_a_request_that_hangs_is_reset_and_gives_its_stream_back(server: Apns) -
 def test_requests_that_find_no_stream_in_time_were_not_sent(server: Apns) -> None:
     server.max_streams = 1
     server.start()
-    http = client(server, 0.3)
+    context = ssl.create_default_context(cafile=server.ca_file)
+    context.set_alpn_protocols(["h2"])
+    connection = Connection("localhost", server.port, context)
     server.plan.append("hang")
-    jobs = [gevent.spawn(outcome, http, n) for n in range(5)]
-    assert sorted(g.get() for g in jobs) == ["lost"] + ["unreachable"] * 4
-    http.close()
+    hanging = gevent.spawn(connection.request, headers(0), b"x", 60.0)
+    wait_until(lambda: not server.plan, "the hanging request has arrived")
+    for number in range(4):
+        with pytest.raises(VendorError) as error:
+            connection.request(headers(number), b"x", 0.1)
+        assert error.value.verdict.outcome is Outcome.UNREACHABLE
+    hanging.kill()
+    wait_until(lambda: connection.request(headers(5), b"x", SECONDS).status == 403, "its stream is free again")
+    connection.close()
 
 
 def test_a_server_that_is_not_there_is_tried_once_a_second(server: Apns) -> None:

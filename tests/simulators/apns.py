@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
@@ -21,6 +22,14 @@ from tests.simulators.keys import private_pem, signing_keys
 from tests.simulators.server import Answer, Call, Shown, Simulator
 
 KEY_ID, TEAM, TOPIC = "KEY4567890", "TEAM567890", "org.example.chat"
+
+
+class _Replies:
+    """What a connection has to answer: `last` is the last stream that it has looked at."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.ready: list[tuple[int, Answer]] = []
 
 
 class Apns(Simulator):
@@ -74,7 +83,7 @@ class Apns(Simulator):
         h2.initiate_connection()
         sock.sendall(h2.data_to_send())
         calls: dict[int, tuple[dict[str, str], bytearray]] = {}
-        done: list[int] = []
+        replies = _Replies()
         while data := sock.recv(65_536):
             self._thawed.wait()
             for event in h2.receive_data(data):
@@ -87,12 +96,16 @@ class Apns(Simulator):
                     self.resets += 1
                 elif isinstance(event, StreamEnded):
                     headers, body = calls.pop(event.stream_id)
-                    if self._arrived(h2, sock, event.stream_id, Call(headers[":path"], headers, bytes(body)), done):
+                    if self._arrived(h2, sock, event.stream_id, Call(headers[":path"], headers, bytes(body)), replies):
                         return
-            self._flush(h2, sock)
+            ready, replies.ready = replies.ready, []
+            if self.delay and ready:
+                gevent.spawn_later(self.delay, self._reply, h2, sock, ready)
+                ready = []
+            self._reply(h2, sock, ready)
 
-    def _arrived(self, h2: H2Connection, sock: Any, stream: int, call: Call, done: list[int]) -> bool:
-        """Answer now or later; True when the connection is to be cut."""
+    def _arrived(self, h2: H2Connection, sock: Any, stream: int, call: Call, replies: _Replies) -> bool:
+        """Have it answered now or later; True when the connection is to be cut."""
         fault = self.plan.popleft() if self.plan else ""
         self.calls[call.path.rsplit("/", 1)[0]] += 1
         if fault == "hang" or h2 in self._going:
@@ -100,30 +113,26 @@ class Apns(Simulator):
         if fault == "refuse":
             return True
         if fault == "goaway":
-            frame = GoAwayFrame(0, last_stream_id=max(done, default=0), additional_data=b'{"reason":"Shutdown"}')
+            frame = GoAwayFrame(0, last_stream_id=replies.last, additional_data=b'{"reason":"Shutdown"}')
             self._going.add(h2)
             sock.sendall(frame.serialize())  # h2 itself would answer nothing any more
             return False
         found = self.faulty(fault) if fault and fault != "cut" else self.answer(call)
         if fault == "cut":
             return True
-        done.append(stream)
-        if self.delay:
-            gevent.spawn_later(self.delay, self._reply, h2, sock, stream, found)
-        else:
-            self._reply(h2, sock, stream, found, flush=False)
+        replies.last = max(replies.last, stream)
+        replies.ready.append((stream, found))
         return False
 
-    def _reply(self, h2: H2Connection, sock: Any, stream: int, answer: Answer, flush: bool = True) -> None:
-        try:
+    def _reply(self, h2: H2Connection, sock: Any, ready: list[tuple[int, Answer]]) -> None:
+        for stream, answer in ready:
             body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-            h2.send_headers(stream, [(":status", str(answer.status)), *answer.headers.items()], end_stream=not body)
-            if body:
-                h2.send_data(stream, body, end_stream=True)
-            if flush:
-                self._flush(h2, sock)
-        except (ProtocolError, OSError):
-            pass  # the client has reset it
+            with contextlib.suppress(ProtocolError):  # the client has reset it
+                h2.send_headers(stream, [(":status", str(answer.status)), *answer.headers.items()], end_stream=not body)
+                if body:
+                    h2.send_data(stream, body, end_stream=True)
+        with contextlib.suppress(OSError):
+            self._flush(h2, sock)
 
     @staticmethod
     def _flush(h2: H2Connection, sock: Any) -> None:

@@ -74,7 +74,7 @@ def test_only_the_archive_talks_sql() -> None:
 
 
 def test_a_node_never_imports_a_node() -> None:
-    kinds = {"broker", "chat", "group", "history", "hooks", "http", "msgop", "olap", "user"}
+    kinds = {"broker", "chat", "group", "history", "hooks", "http", "msgop", "olap", "push", "user"}
     for path in sources("nodes"):
         for name in imports(path):
             parts = name.split(".")
