@@ -2,6 +2,9 @@
 
 Each process gets every second (third, …) test, in order, so the parts take about as long. Tests share no ports,
 directories or servers, so the parts do not meet.
+
+A few tests that failed beside the others are run once more, alone, and loudly: on a machine that is too busy a deadline
+passes without a fault of ours. Those that show a promise (no loss, no doubles, order) are not: once is enough.
 """
 
 from __future__ import annotations
@@ -9,23 +12,44 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from threading import Thread
 from typing import IO
 
 ROOT = Path(__file__).parents[1]
+FAILED = "IMESH_FAILED_TESTS"  # as in conftest.py, which must be the first to be imported by pytest
+AGAIN = 5
+"""So many at most: more is no accident."""
+PROMISES = ("faults", "test_model", "quarantine", "group_delivery")
+"""In names of tests that are never tried again."""
 MOST = 4
 """More parts than this save little: each starts its own systems."""
 
 
 def main() -> int:
     parts = min(MOST, len(os.sched_getaffinity(0)))
+    with tempfile.NamedTemporaryFile("w+", prefix="imesh-failed-") as failed:
+        codes = _run_parts(parts, {**os.environ, FAILED: failed.name})
+        names = list(dict.fromkeys(failed.read().splitlines()))
+    worst = max(codes, key=abs)
+    if worst != 1 or not 0 < len(names) <= AGAIN or any(promise in name for name in names for promise in PROMISES):
+        return worst
+    print(f"\n{len(names)} tests failed beside others and are run once more, alone. LOOK AT THEM:", flush=True)
+    print("\n".join(names), flush=True)
+    return subprocess.run([sys.executable, "-m", "pytest", *names], cwd=ROOT, check=False).returncode
+
+
+def _run_parts(parts: int, environment: dict[str, str]) -> list[int]:
+    """Run all parts beside each other; their exit codes."""
     processes = []
     readers = []
     for part in range(1, parts + 1):
         share = ["--splits", str(parts), "--group", str(part), "--splitting-algorithm", "least_duration"]
         command = [sys.executable, "-m", "pytest", *share, *sys.argv[1:]]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         assert process.stdout is not None
         reader = Thread(target=_tell, args=(f"{part}/{parts}", process.stdout))
         reader.start()
@@ -34,7 +58,7 @@ def main() -> int:
     codes = [process.wait() for process in processes]
     for reader in readers:
         reader.join()
-    return max(codes, key=abs)
+    return codes
 
 
 def _tell(part: str, output: IO[bytes]) -> None:

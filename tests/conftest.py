@@ -6,6 +6,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
@@ -17,12 +18,21 @@ import pytest  # noqa: E402
 
 gevent.get_hub().loop  # noqa: B018  # made now, so that its descriptors are there before any test counts them
 
+FAILED = "IMESH_FAILED_TESTS"
+"""Names a file to which failed tests are written."""
 TEST_SECONDS = 120
 """Longest that a test may take; `@pytest.mark.seconds(n)` gives it another limit."""
 
 
 class HungTest(Exception):
     """The test ran into its deadline; the stacks of all greenlets are on stderr."""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tell `tests.__main__` what failed."""
+    if report.failed and FAILED in os.environ:
+        with open(os.environ[FAILED], "a") as file:
+            file.write(f"{report.nodeid}\n")
 
 
 def pytest_configure(config: pytest.Config) -> None:
