@@ -86,7 +86,7 @@ def test_redis_hangs(seconds: float) -> None:
 
 def test_a_broker_hangs_and_its_clients_go_elsewhere() -> None:
     port = free_port()
-    text = topology("split", port, broker=2).replace('listen = "127.0.0.1', 'heartbeat = 1.0\nlisten = "127.0.0.1')
+    text = topology("split", port, broker=2).replace("[node.broker]", "[node.broker]\nheartbeat = 1.0")
     with running(text) as system:
         load = Load([f"127.0.0.1:{port}"], pairs=20)
         load.start()
