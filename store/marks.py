@@ -76,7 +76,10 @@ def _text(found: bytes | None) -> str:
 
 
 def _int(found: bytes | None) -> int:
-    return int(float(found)) if found else 0
+    """A number of a hash, or a score, which Redis may write with an exponent."""
+    if not found:
+        return 0
+    return int(found) if b"e" not in found and b"." not in found else int(float(found))
 
 
 def _hash(key: str, values: dict[str, Any]) -> list[Command]:

@@ -164,8 +164,12 @@ def test_messages_are_refused_before_the_log_is_full_and_taken_when_it_is_draine
         if refused:
             break
     assert refused is not None and refused[1] > 0 and sent >= 1000
-    alarm = json.loads(narrow.run("status", "--json").stdout)["core-1"]["nodes"]["chat"]["alarm"]
-    assert "rows wait in the log" in alarm
+
+    def alarm() -> str:
+        found: str = narrow.status()["core-1"]["nodes"]["chat"].get("alarm", "")
+        return found
+
+    wait_until(lambda: "rows wait in the log" in alarm(), "the alarm to be shown")
     narrow.signal(pid, signal.SIGCONT)
     wait_until(lambda: code(raw.ask(t.MSG_SINGLE_CHAT, s.MsgReq(to="c", content="x"))) == 0, "messages are taken")
     wait_archived(narrow)
