@@ -17,7 +17,6 @@ from store import entries
 from webapi.routes import Call, route
 
 Moment = Annotated[int, Meta(ge=0, le=wire.INT53, description="ms since the epoch")]
-FOREVER = wire.INT53
 MS = 1000
 
 
