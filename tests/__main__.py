@@ -18,7 +18,7 @@ from threading import Thread
 from typing import IO
 
 ROOT = Path(__file__).parents[1]
-FAILED = "IMESH_FAILED_TESTS"  # as in conftest.py, which must be the first to be imported by pytest
+FAILED = "FAILED_TESTS_FILE"  # as in conftest.py; with IMESH_ it would be a setting of every system that is started
 AGAIN = 5
 """So many at most: more is no accident."""
 PROMISES = ("faults", "test_model", "quarantine", "group_delivery")

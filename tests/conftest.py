@@ -18,7 +18,7 @@ import pytest  # noqa: E402
 
 gevent.get_hub().loop  # noqa: B018  # made now, so that its descriptors are there before any test counts them
 
-FAILED = "IMESH_FAILED_TESTS"
+FAILED = "FAILED_TESTS_FILE"
 """Names a file to which failed tests are written."""
 TEST_SECONDS = 120
 """Longest that a test may take; `@pytest.mark.seconds(n)` gives it another limit."""
