@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from pathlib import Path
 
@@ -183,3 +184,18 @@ def test_urls(url: str, found: object) -> None:
 def test_bad_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_archive(url, Path("/data"))
+
+
+def test_partitions_as_the_docs_have_them(mariadb: MariaDB) -> None:
+    """The statement of docs/operations.md works, and so does the archive after it."""
+    docs = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    statement = re.search(r"^ALTER TABLE messages PARTITION BY.*?;", docs, re.MULTILINE | re.DOTALL)
+    assert statement is not None
+    made = Archive(parse_archive(mariadb.make("partitions"), Path()))
+    made.write(migrations.migrate)
+    put(made, "SC_a_b", entry(NOW))
+    made.write(lambda db: db.execute_sql(statement[0]))
+    put(made, "SC_a_b", entry(NOW + 1), entry(NOW, state=REVOKED, revision=1))
+    assert seqs(made, "SC_a_b") == [NOW + 1, NOW]
+    assert len(made.read(lambda db: db.execute_sql("SELECT seq FROM messages PARTITION (p2026)").fetchall())) == 2
+    made.close()
