@@ -16,6 +16,7 @@ from packs import structs as s
 from packs import table as t
 from packs.codes import Code
 from packs.flags import COUNTER, DUP
+from tests.phones import phones
 from tests.raw import code
 from tests.receiver import FAILS, HANGS, TAKES, Receiver
 from tests.system import LAYOUTS, System, running, topology_text
@@ -246,3 +247,23 @@ def test_a_receiver_that_fails_hangs_and_comes_back_loses_no_event(user: User) -
         assert not receiver.forged
         assert {e["type"] for e in receiver.taken} >= {"message.sent", "user.online"}
     receiver.go()
+
+
+def test_a_push_that_will_never_arrive_is_told(user: User) -> None:
+    a, b, receiver = user(), user(), Receiver()
+    more = {
+        "process.hooks": {"nodes": ["hooks"]},
+        "hooks.endpoint.all": {"url": f"{receiver.url}/all", "private": True, "events": ["push.failed"]},
+    }
+    with phones(("fcm",), more) as world:
+        receiver.secrets["/all"] = world.system.run("webhook", "secret", "all").stdout.strip()
+        world.away(b, "fcm")
+        world.vendors["fcm"].dead.add(world.token(b, "fcm"))
+        ack = world.client(a, 5).text(b, "x")
+        wait_until(lambda: receiver.of("push.failed"), "the push to be told of", 20)
+    receiver.go()
+    assert not receiver.forged
+    (event,) = receiver.of("push.failed")
+    data = event["data"]
+    assert (data["user_id"], data["session_id"], data["seq_id"]) == (b, ack.session_id, ack.seq_id)
+    assert (data["outcome"], "fcm" in data["outlet"]) == ("dead_token", True)
