@@ -4,10 +4,12 @@
 --          group of the archive's consumers, seconds after which messages are deleted everywhere (0: never), then
 --          sessions of the shard
 -- Returns  messages taken out
--- What the archive has is what was stored before the oldest row of the log that its group has not done. A message that was
+-- What the archive has is what was stored before the oldest row of the log that its group has not done. That row's id says
+-- when it was written, a message's number when its script began: some time may lie between the two. A message that was
 -- changed after it was taken out (control.lua) lies here again until the archive knows it.
 local call, format, match = redis.call, string.format, string.match
 local AT_ONCE = 500 -- messages of a session: Redis answers others between two scripts
+local SCRIPT_MS = 10000 -- longest that a script may take from reading the time to writing its rows
 local tag, keep, least, forget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[7])
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -22,9 +24,9 @@ local function archived_ms()
     for i = 1, #fields, 2 do group[fields[i]] = fields[i + 1] end
     if group.name == ARGV[6] then
       local pending = call('XPENDING', log, group.name)
-      if pending[1] > 0 then return tonumber(match(pending[2], '^%d+')) end
+      if pending[1] > 0 then return tonumber(match(pending[2], '^%d+')) - SCRIPT_MS end
       local row = call('XRANGE', log, '(' .. group['last-delivered-id'], '+', 'COUNT', '1')[1]
-      return row and tonumber(match(row[1], '^%d+')) or now
+      return row and tonumber(match(row[1], '^%d+')) - SCRIPT_MS or now
     end
   end
   return nil

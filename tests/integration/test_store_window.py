@@ -50,8 +50,24 @@ def test_only_what_is_archived_is_taken_out(store: Store) -> None:
     assert (size(store), edge(store)) == (LEAST, sent[50 - LEAST - 1])
     assert window.trim([SESSION]) == 0
     store.send("late")
+    assert window.trim([SESSION]) == 0  # nobody knows how long before its row its number was given
+    consumer.ack(consumer.read(1000))
     window.trim([SESSION])
     assert (size(store), edge(store)) == (LEAST, sent[50 - LEAST])
+
+
+def test_a_message_whose_row_was_written_late_stays_until_it_is_archived(store: Store) -> None:
+    window = Window(store.redis, KEYS, LEAST, WEEK)
+    for n in range(50):
+        store.send(f"p{n}")
+    consumer = archive(store.redis)
+    consumer.ack(consumer.read(1000))
+    # As if the script of the first message had taken until now to write its row.
+    (first,) = store.redis.ask("ZRANGE", KEYS.history(SESSION), 0, 0)
+    store.redis.ask("XADD", f"{KEYS.session_tag(SESSION)}:log", "*", "s", SESSION, "e", first)
+    assert window.trim([SESSION]) == 0 and size(store) == 50
+    consumer.read(1000)
+    assert window.trim([SESSION]) == 0 and size(store) == 50
 
 
 def test_old_messages_go_but_for_the_newest(store: Store) -> None:
