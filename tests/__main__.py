@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[1]
 FAILED = "FAILED_TESTS_FILE"  # as in conftest.py; with IMESH_ it would be a setting of every system that is started
 AGAIN = 5
 """So many at most: more is no accident."""
-PROMISES = ("faults", "test_model", "quarantine", "group_delivery", "store", "one_history", "rebuild", "backup", "cluster")
+PROMISES = (
+    "faults", "test_model", "quarantine", "group_delivery", "store", "one_history", "rebuild", "backup", "cluster",
+)  # fmt: skip
 """In names of tests that are never tried again."""
 MOST = 4
 """More parts than this save little: each starts its own systems."""
