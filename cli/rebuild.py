@@ -6,7 +6,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-from mesh.cli import Subparsers, add_command, add_topology_options, load_topology
+from mesh.cli import Subparsers, add_command, add_topology_options, load_topology, require_running
 from mesh.directories import check_run_dir
 from mesh.errors import MeshError
 from packs.ids import parties, single_session
@@ -35,8 +35,11 @@ def register(subparsers: Subparsers) -> None:
 
 def _rebuild(options: argparse.Namespace) -> int:
     topology = load_topology(options)
-    check_run_dir(topology)
     settings = topology.section("store")
+    if settings.redis == "embedded":
+        require_running(topology)
+    else:
+        check_run_dir(topology)
     store = HotStore(settings, topology.data_dir, topology.run_dir, archived=True)
     archive = Archive(settings.archive_address(topology.data_dir))
     try:

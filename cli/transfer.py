@@ -17,8 +17,7 @@ from typing import BinaryIO, cast
 import gevent
 
 from cli.progress import Progress
-from mesh.cli import Subparsers, add_command, add_topology_options, load_topology
-from mesh.directories import check_run_dir
+from mesh.cli import Subparsers, add_command, add_topology_options, load_topology, require_running
 from mesh.errors import ConfigError, MeshError
 from store.archive import carried, migrations, transfer
 from store.archive.database import Archive
@@ -49,11 +48,13 @@ def register_export(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--table", action="append", default=[], metavar="NAME", help="only this one; may be given several times"
     )
-    parser.add_argument("--session", default="", metavar="ID", help="only messages of this session")
+    parser.add_argument("--session", default="", metavar="ID", help="messages of this session, and nothing else")
     parser.add_argument(
-        "--since", type=_moment, default=0, metavar="TIME", help="only messages stored from then on (UTC)"
+        "--since", type=_moment, default=0, metavar="TIME", help="messages stored from then on (UTC), and nothing else"
     )
-    parser.add_argument("--until", type=_moment, default=0, metavar="TIME", help="only messages stored before (UTC)")
+    parser.add_argument(
+        "--until", type=_moment, default=0, metavar="TIME", help="messages stored before (UTC), and nothing else"
+    )
     parser.add_argument("--force", action="store_true", help="replace the file if it is there")
     add_topology_options(parser)
     parser.set_defaults(run=_export, what="export")
@@ -102,8 +103,7 @@ def register_restore(subparsers: Subparsers) -> None:
 
 
 def _backup(options: argparse.Namespace) -> int:
-    topology = load_topology(options)
-    check_run_dir(topology)
+    topology = require_running(load_topology(options))
     store = HotStore(topology.section("store"), topology.data_dir, topology.run_dir, archived=True)
     try:
         wait_until_ready(store.writes, CONNECT_SECONDS)
@@ -167,7 +167,9 @@ def _export(options: argparse.Namespace) -> int:
         transfer.check(options.table)
     except StoreError as error:
         raise ConfigError(f"--table: {error}") from None
-    return _write(options, Selection(tuple(options.table), options.session, options.since, options.until), [])
+    narrowed = options.session or options.since or options.until
+    tables = tuple(options.table) or (("messages",) if narrowed else ())
+    return _write(options, Selection(tables, options.session, options.since, options.until), [])
 
 
 def _write(options: argparse.Namespace, chosen: Selection, brought: list[tuple[str, bytes]]) -> int:

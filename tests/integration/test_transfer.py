@@ -99,16 +99,7 @@ def test_what_is_exported_is_imported_as_it_was(filled: Place, tmp_path: Path, r
 
 
 def test_an_export_is_readable_and_can_be_narrowed(filled: Place) -> None:
-    chosen = [
-        "--table",
-        "messages",
-        "--session",
-        "SC_ann_ben",
-        "--since",
-        "2026-09-21T15:00",
-        "--until",
-        "2026-09-21T16:00",
-    ]
+    chosen = ["--session", "SC_ann_ben", "--since", "2026-09-21T15:00", "--until", "2026-09-21T16:00"]
     done = filled.run("export", "-", *chosen)
     head, *rows, end = map(json.loads, done.stdout.splitlines())
     assert head["rows"] == end["rows"] == {"messages": 1} and head["format"] == 1, done.stderr
