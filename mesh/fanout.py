@@ -92,6 +92,8 @@ class Fanout:
         self._out: dict[bytes, list[bytes]] = {}
         self._tick = Tick(self._flush)
         self._markers_missing = set(subscriber_processes) - {process}
+        self._own = [f"{process}/{start}"] if process in subscriber_processes else []
+        self._starts: set[str] = set()  # of the subscriber processes whose markers are here
         self._started = now()
         self._beacons = 0
         self._observers: dict[bytes, Callable[[str, int], None]] = {}
@@ -139,6 +141,10 @@ class Fanout:
         """Whether this start of a process subscribes here now."""
         return f"~{process}#{start}".encode() in self._remote or (process, start) == (self.process, self.start)
 
+    def subscribers(self) -> set[str]:
+        """The "process/start" of all processes with subscribing nodes that are connected now, or are this one."""
+        return {*self._starts, *self._own}
+
     def _observed(self, topic: bytes) -> None:
         observer = self._observers.get(topic[:2])
         if observer is not None:
@@ -171,12 +177,15 @@ class Fanout:
                 self._remote[topic] = holders - 1
             else:
                 self._remote.pop(topic, None)
+                if topic.startswith(b"~"):
+                    self._starts.discard(_start_of(topic))
             self._observed(topic)
             return
         self._remote[topic] = holders + 1
         self._observed(topic)
         if topic.startswith(b"~"):
             self._markers_missing.discard(topic[1:].split(b"#")[0].decode())
+            self._starts.add(_start_of(topic))
             self._socket.send(topic + b"\0k" + _pack((self.process, self.start, self._socket.lossy)))
         elif topic != _BEACON_TOPIC:
             self._socket.send(topic + b"\0c" + _pack((self.process,)))
@@ -340,3 +349,9 @@ class Fanout:
         self._log.info("publications may be lost", publisher=process, reason=reason)
         for function in self._events:
             function(process, reason)
+
+
+def _start_of(marker: bytes) -> str:
+    """The "process/start" of a marker."""
+    process, _, start = marker[1:].decode().partition("#")
+    return f"{process}/{start}"

@@ -123,8 +123,9 @@ class User(Protocol):
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
-    def left(self, user: str, device_type: int, number: int, when: int, logged_out: bool) -> None:
-        """The connection of this login ended; it was last heard from at `when` (ms). `logged_out`: by a LOGOUT."""
+    def left(self, user: str, device_type: int, number: int, when: int, logged_out: bool, connection: str) -> None:
+        """The connection of this login ended; it was last heard from at `when` (ms). `logged_out`: by a LOGOUT.
+        Number 0: a login of which the broker did not hear whether it was entered."""
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)

@@ -69,9 +69,6 @@ class DevicesNode(PresenceNode):
                     call.fail(Timeout(str(error)))
                 else:
                     self.stir(call.args[0])
-                    user, device_type, number, when, logged_out = call.args
-                    data = {"user_id": user, "device_type": device_type, "last_seen": when, "logged_out": logged_out}
-                    self.happenings.note_soon("user.offline", user, f"off-{user}-{device_type}-{number}", data)
                     call.reply(None)
 
         self._store.devices.left([call.args for call in calls], noted)

@@ -204,7 +204,7 @@ class GroupNode(MessageNode, Groups):
             operator = item.origin.user
             event_id = blake2b(f"{operator}\0{item.request.pack_id}\0{group}".encode(), digest_size=16).hexdigest()
             data = {"group_id": group, "change": change, "operator": operator, "users": list(users)}
-            self._happenings.note("group.changed", group, event_id, data)
+            self._happenings.in_session("group.changed", group, event_id, data)
 
     def _came(self, item: Item, group: str, change: Change, users: Sequence[str], new: Sequence[str]) -> None:
         """Have the lists of `users` hold the group, and tell them: the `new` ones by a sync command as well."""

@@ -139,7 +139,7 @@ class Delivery:
 
     def settle(self) -> None:
         """Note the position and let another go on. After `stop`; in a greenlet. Raises `StoreError`."""
-        if self._read_to:
+        if self._read_to and self._lease.good:
             self._save(now_=True)
         self._lease.give_up()
         self.outgoing.close()
@@ -150,8 +150,8 @@ class Delivery:
         """For ever; in a greenlet, `WORKERS` of them."""
         while True:
             life, key = self._ready.get()
-            while life == self._life and (pause := self._rest_until - now()) > 0:
-                gevent.sleep(min(pause, 1.0))
+            while life == self._life and ((pause := self._rest_until - now()) > 0 or not self._lease.good):
+                gevent.sleep(min(max(pause, STORE_SECONDS), 1.0))
             if life != self._life:
                 continue
             lane = self._lanes[key]

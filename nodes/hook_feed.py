@@ -73,6 +73,9 @@ class Feed:
         rows = self._consumer.read(ROWS)
         if rows:
             events = [event for row in rows if (event := self._event(row)) is not None]
+            if not self._lease.good:
+                self._consumer.release(rows)  # whoever has it now reads them again
+                return False
             self._events.add(events)
             self._consumer.ack(rows)
             self._stats.counts["events"] += len(events)

@@ -17,11 +17,18 @@ class Lease:
         self._what = what
         self._owner = owner
         self._renew_at = 0.0  # ours without asking until then
+        self._until = 0.0  # ours, if nothing was heard since
 
     @property
     def clock(self) -> float:
         """s, `now()`."""
         return now()
+
+    @property
+    def good(self) -> bool:
+        """Whether nobody else can have it yet. To be asked before what must not be done by two: a process may have
+        stood still since `held`."""
+        return now() < self._until
 
     def held(self) -> bool:
         """Whether it is ours. In a greenlet. Raises `StoreError` when that is not known."""
@@ -29,13 +36,13 @@ class Lease:
             return True
         asked = now()
         if self._events.lease(self._what, self._owner, SECONDS):
-            self._renew_at = asked + RENEW_SECONDS
+            self._renew_at, self._until = asked + RENEW_SECONDS, asked + SECONDS
             return True
-        self._renew_at = 0.0
+        self._renew_at = self._until = 0.0
         return False
 
     def give_up(self) -> None:
         """Let another have it at once. Raises `StoreError`."""
         if self._renew_at:
-            self._renew_at = 0.0
+            self._renew_at = self._until = 0.0
             self._events.release(self._what, self._owner)

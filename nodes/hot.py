@@ -15,6 +15,8 @@ SECTIONS = {"store": StoreSettings}
 
 ARCHIVE_NODE = "olap"
 """Drains the log; without one in the topology the log is cut by age."""
+HOOKS_NODE = "hooks"
+"""Makes events for other systems of the log; without one in the topology they are not noted in it."""
 
 
 def opened(process: Process) -> HotStore:
@@ -28,5 +30,7 @@ def opened(process: Process) -> HotStore:
 
 def _store(process: Process) -> HotStore:
     topology = process.topology
-    archived = bool(topology.instances(ARCHIVE_NODE))
-    return HotStore(topology.section("store"), topology.data_dir, topology.run_dir, archived=archived)
+    return HotStore(
+        topology.section("store"), topology.data_dir, topology.run_dir,
+        archived=bool(topology.instances(ARCHIVE_NODE)), told=bool(topology.instances(HOOKS_NODE)),
+    )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mesh.contract import start
-from mesh.errors import AppError, Overloaded
+from mesh.errors import AppError, CallError, Overloaded
 from mesh.loop import now
 from nodes import publications
 from nodes.contracts import Accepted, Login, Origin
@@ -47,13 +47,15 @@ DEVICE_NAME_MAX = 64
 """Characters that are kept."""
 UNREPORTED_MAX = 100_000
 """Ended logins that wait for a user node."""
+UNKNOWN = 0
+"""The number of a login of which nobody said whether it was entered."""
 ALL_TYPES = 0
 """In a kick: whatever the device type."""
 SERVER = "imesh/0.1.0"
 
 
-Ended = tuple[str, int, int, int, bool]
-"""A login that ended: user, device type, number, when, whether it logged out."""
+Ended = tuple[str, int, int, int, bool, str]
+"""A login that ended: user, device type, number, when, whether it logged out, connection."""
 
 
 class Attempt:
@@ -144,10 +146,12 @@ class Logins:
         )  # fmt: skip
 
     def _entered(self, client: Client, attempt: Attempt, number: int | None, error: Exception | None) -> None:
-        if not client.open:
-            if number is not None:
-                self._ended(client, attempt.user, attempt.login.device_type, number)
-            return
+        unknown = isinstance(error, CallError) and error.ran != "no"
+        if not client.open or unknown:
+            if number is not None or unknown:
+                self._ended(client, attempt.user, attempt.login.device_type, number or UNKNOWN)
+            if not client.open:
+                return
         if number is None:
             self._refused(client, attempt, error)
             return
@@ -231,7 +235,7 @@ class Logins:
     def _ended(self, client: Client, user: str, device_type: int, number: int) -> None:
         """The connection of a login ended: have it noted, again if need be."""
         when = int((time.time() - (now() - client.heard)) * 1000)
-        self._report((user, device_type, number, when, client.goodbye is not None))
+        self._report((user, device_type, number, when, client.goodbye is not None, client.name))
 
     def _report(self, ended: Ended) -> None:
         def noted(_: None, error: Exception | None) -> None:

@@ -16,10 +16,9 @@ import msgspec
 
 from mesh.contract import start
 from mesh.errors import AppError, Overloaded, Timeout
-from nodes import happenings, hot, monitoring, publications, words
+from nodes import hot, monitoring, publications, words
 from nodes.contracts import Archive
 from nodes.contracts_erasure import Erasing
-from nodes.happenings import Happenings
 from nodes.packs import Item, PackNode, handles
 from nodes.reading import may_read
 from packs.codec import encode_payload
@@ -84,14 +83,13 @@ class MsgopNode(PackNode, Erasing):
     """Controls and reads, types 17 and 18."""
 
     Settings = MsgopSettings
-    sections = {**hot.SECTIONS, **words.SECTIONS, **happenings.SECTIONS}
+    sections = {**hot.SECTIONS, **words.SECTIONS}
     publishes = True
     olap: Archive | None
 
     def start(self) -> None:
         self._store = hot.opened(self.process)
         self._store.pressure.start()
-        self._happenings = Happenings(self.process)
         settings: MsgopSettings = self.settings
         self._windows = {
             ControlCommand.REVOKE: settings.revoke_window_seconds * US_PER_SECOND,
@@ -268,7 +266,6 @@ class MsgopNode(PackNode, Erasing):
                 again = item.request.flags & DUP or item.resent_by_broker
                 if position.status == c.MOVED or (position.status == c.THERE and again):
                     self._publish_read(item, position.seq)
-                    self._tell_of_read(item, position.seq)
                     activity[item.origin.user, item.key] = None
             self._store.sessions.touch(list(activity))
             for item, position in zip(items, positions, strict=True):
@@ -281,12 +278,6 @@ class MsgopNode(PackNode, Erasing):
             self.stats.counts["reads"] += len(items)
 
         return done
-
-    def _tell_of_read(self, item: Item, seq: int) -> None:
-        if self._happenings.told:
-            session, user = item.key, item.origin.user
-            data = {"session_id": session, "user_id": user, "seq_id": seq}
-            self._happenings.note_soon("message.read", session, f"read-{session}-{user}-{seq}", data)
 
     def _publish_read(self, item: Item, seq: int) -> None:
         """To the reader's other devices, and in a single chat to the other as a receipt."""

@@ -86,7 +86,7 @@ class PushNode(PackNode, Push):
             "seq_id": note.seq, "outcome": verdict.outcome.value, "reason": verdict.reason,
         }  # fmt: skip
         event_id = f"push-{key_of(f'{outlet} {note.name} {target.user} {target.field}', 22)}"
-        self._happenings.note("push.failed", target.user, event_id, data)
+        self._happenings.to_user("push.failed", target.user, event_id, data)
 
     def _gauges(self, name: str, sender: Sender) -> None:
         self.stats.gauge(f"{name}.queued", lambda: sender.waiting.queued)

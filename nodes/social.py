@@ -14,9 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from mesh.errors import AppError
-from nodes import happenings, hot, publications
+from nodes import hot, publications
 from nodes.auth import AuthSettings
-from nodes.happenings import Happenings
 from nodes.packs import Item, PackNode
 from packs.codes import Code
 from packs.enums import SyncCommand
@@ -54,13 +53,12 @@ class SocialNode(PackNode):
     """Base of the parts."""
 
     Settings = UserSettings
-    sections = {**hot.SECTIONS, **happenings.SECTIONS, "auth": AuthSettings}
+    sections = {**hot.SECTIONS, "auth": AuthSettings}
     publishes = True
 
     def start(self) -> None:
         self._auth: AuthSettings = self.section("auth")
         self._store = hot.opened(self.process)
-        self.happenings = Happenings(self.process)
 
     def tell(self, users: Iterable[str], command: SyncCommand, skip: str = "") -> None:
         """Have users fetch something again, on all their devices but connection `skip`."""

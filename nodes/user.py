@@ -12,9 +12,10 @@ from mesh.errors import AppError, Overloaded, Timeout
 from mesh.limits import Buckets, address_key
 from mesh.loop import post
 from mesh.node import batch
-from nodes import publications
+from nodes import hot, publications
 from nodes.auth import Passwords, Tokens
 from nodes.contracts import Accepted, Account, Login, User
+from nodes.departures import Departures
 from nodes.devices import DevicesNode, require_user
 from nodes.friends import FriendsNode
 from nodes.profiles import ProfilesNode
@@ -37,6 +38,11 @@ class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
         tries = self._auth.tries_per_minute
         self._by_account = Buckets(tries / 60, tries)
         self._by_address = Buckets(tries / 60 * ADDRESS_FACTOR, tries * ADDRESS_FACTOR)
+
+    def serve(self) -> None:
+        if self.process.topology.instances(hot.HOOKS_NODE):
+            lost_after = self.process.topology.mesh.lost_after
+            self.spawn(Departures(self._store.standing, self.process.fanout, lost_after, self.stats, self.log).run)
 
     # ---- login
 
@@ -111,8 +117,6 @@ class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
                     continue
                 self.publish(publications.USER + user, publications.kick(device_type, number))
                 self.stir(user)
-                data = {"user_id": user, "device_type": device_type}
-                self.happenings.note_soon("user.online", user, f"on-{user}-{device_type}-{number}", data)
                 call.reply(number)
             self.stats.counts["logins"] += len(calls)
 

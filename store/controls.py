@@ -72,7 +72,9 @@ class Position(NamedTuple):
 class Controls:
     """Controls and read positions in the hot store."""
 
-    def __init__(self, writes: Client, keys: Keys, *, dedup_seconds: int) -> None:
+    def __init__(self, writes: Client, keys: Keys, *, dedup_seconds: int, told: bool = False) -> None:
+        """`told`: other systems are told of read positions."""
+        self._told = int(told)
         self._writes = writes
         self._keys = keys
         self._dedup_seconds = dedup_seconds
@@ -100,7 +102,7 @@ class Controls:
     ) -> None:
         """Move read positions forward, never past the newest message; outcomes come in the same order."""
         tag_of = self._keys.session_tag
-        args: list[Any] = []
+        args: list[Any] = [self._told]
         for r in readings:
             known = f"{r.known[0]}:{r.known[1]}" if r.known is not None else ""
             args += (tag_of(r.session), r.session, r.user, r.seq, int(r.group), known)
@@ -112,4 +114,4 @@ class Controls:
             fields = iter(reply)
             done([Position(status, seq) for status, seq in zip(fields, fields, strict=True)], None)
 
-        self._writes.evaluate(moved, READ, (args[0],), args)
+        self._writes.evaluate(moved, READ, (args[1],), args)

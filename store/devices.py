@@ -49,18 +49,20 @@ def record(device_id: str, name: str, connection: str) -> bytes:
 class Devices:
     """Devices in the hot store. All methods but `left` block their greenlet and raise `StoreError`."""
 
-    def __init__(self, writes: Client, reads: Client, keys: Keys) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys, *, told: bool = False) -> None:
+        """`told`: other systems are told of logins that end."""
+        self._told = int(told)
         self._writes = writes
         self._reads = reads
         self._keys = keys
 
-    def left(self, ended: Sequence[tuple[str, int, int, int, bool]], done: Any) -> None:
-        """Note that connections ended: (user, device type, login number, when in ms, whether it logged out).
-        `done(_, error)`."""
-        args: list[Any] = []
-        for user, device_type, number, when, logged_out in ended:
-            args += (self._keys.of_user("d", user), device_type, number, when, int(logged_out))
-        self._writes.evaluate(done, LEFT, (args[0],), args)
+    def left(self, ended: Sequence[tuple[str, int, int, int, bool, str]], done: Any) -> None:
+        """Note that connections ended: (user, device type, login number, when in ms, whether it logged out,
+        connection). Number 0: whichever login the connection has. `done(_, error)`."""
+        args: list[Any] = [self._told]
+        for user, device_type, number, when, logged_out, connection in ended:
+            args += (self._keys.of_user("d", user), device_type, number, when, int(logged_out), connection)
+        self._writes.evaluate(done, LEFT, (args[1],), args)
 
     def of(self, user: str) -> tuple[Device, ...]:
         """The devices of a user, by type."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from store.client import Client
+from store.scripts import LEASE
 
 STREAM, POSITIONS = "imesh:events", "imesh:events:at"
 START = "0-0"
@@ -79,20 +80,11 @@ class Events:
 
     def lease(self, what: str, owner: str, seconds: float) -> bool:
         """Take or renew the right to do something alone. An owner who starts again still has it."""
-        key, ms = f"imesh:events:lease:{what}", int(seconds * 1000)
-        if self._writes.ask("SET", key, owner, "NX", "PX", ms) is not None:
-            return True
-        holder = self._writes.ask("GET", key)
-        if holder is None or holder.decode() != owner:
-            return False
-        self._writes.ask("PEXPIRE", key, ms)
-        return True
+        return bool(self._writes.run(LEASE, (f"imesh:events:lease:{what}",), (owner, int(seconds * 1000))))
 
     def release(self, what: str, owner: str) -> None:
         """Give the right up, when it is one's own."""
-        key = f"imesh:events:lease:{what}"
-        if self._writes.ask("GET", key) == owner.encode():
-            self._writes.ask("DEL", key)
+        self._writes.run(LEASE, (f"imesh:events:lease:{what}",), (owner, 0))
 
     def position(self, endpoint: str) -> str:
         """Up to where an endpoint has everything; a new one has what there is now."""

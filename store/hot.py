@@ -22,7 +22,7 @@ from store.errors import StoreRefused, StoreUnavailable
 from store.events import Events
 from store.friends import Friends
 from store.groups import Groups
-from store.log import ARCHIVE, Consumer, Noter
+from store.log import ARCHIVE, HOOKS, Consumer, Noter
 from store.pressure import Pressure
 from store.priority import Priority
 from store.profiles import Profiles
@@ -33,6 +33,7 @@ from store.registrations import Registrations
 from store.scripts import ALL
 from store.sessions import Sessions
 from store.settings import StoreSettings
+from store.standing import Standing
 from store.unread import Unread
 from store.users import Users
 from store.window import Window
@@ -46,11 +47,14 @@ PATIENCE_SECONDS = 3.0
 
 class HotStore:
     """Redis, as the nodes of one process share it. Sends and reads use two connections, so that a long read delays no
-    send. `archived`: a node drains the log; where none does, it is cut by age."""
+    send. `archived`: a node drains the log; where none does, it is cut by age. `told`: another makes events of it."""
 
-    def __init__(self, settings: StoreSettings, data_dir: Path, run_dir: Path, *, archived: bool = False) -> None:
+    def __init__(
+        self, settings: StoreSettings, data_dir: Path, run_dir: Path, *, archived: bool = False, told: bool = False
+    ) -> None:
         self.settings = settings
         self._archived = archived
+        self._told = told
         self._made = now()
         self._opened = False
         address = settings.address(data_dir, run_dir)
@@ -64,10 +68,11 @@ class HotStore:
         self.groups = Groups(self.writes, self.reads, self.keys, remember_seconds=settings.dedup_seconds)
         self.recent = RecentSessions(self.reads, self.keys)
         self.audit = Audit(self.writes, self.reads, self.keys)
-        self.controls = Controls(self.writes, self.keys, dedup_seconds=settings.dedup_seconds)
+        self.controls = Controls(self.writes, self.keys, dedup_seconds=settings.dedup_seconds, told=told)
         self.priority = Priority(self.writes, self.reads, self.keys)
-        self.users = Users(self.writes, self.reads, self.keys)
-        self.devices = Devices(self.writes, self.reads, self.keys)
+        self.users = Users(self.writes, self.reads, self.keys, told=told)
+        self.devices = Devices(self.writes, self.reads, self.keys, told=told)
+        self.standing = Standing(self.writes, self.keys)
         self.friends = Friends(self.writes, self.reads, self.keys)
         self.profiles = Profiles(self.writes, self.reads, self.keys)
         self.window = Window(self.reads, self.keys, settings.hot_messages, settings.hot_seconds)
@@ -81,8 +86,8 @@ class HotStore:
         self.unread = Unread(self.reads, self.keys)
 
     def noter(self) -> Noter:
-        """Adds notes for other systems to the log."""
-        return Noter(self.writes, lambda key: f"{self.keys.session_tag(key)}:log")
+        """Adds notes for other systems to the logs."""
+        return Noter(self.writes, self.keys)
 
     def events(self, keep: int) -> Events:
         """Events for other systems, the newest `keep` of them."""
@@ -151,9 +156,10 @@ class HotStore:
                 gevent.sleep(DATASET_SECONDS)
         else:
             self.mark_dataset("")
-            # Nobody reads the marks; an archive that comes (again) begins with a copy.
+            # Nobody needs the marks; an archive that comes (again) begins with a copy.
             self.set_archived(False)
-            self.writes.ask_all([("UNLINK", f"{tag}:log") for tag in self.keys.user_tags()])
+            if not self._told:
+                self.writes.ask_all([("UNLINK", f"{tag}:log") for tag in self.keys.user_tags()])
         found = self.writes.ask("HGET", keys.DATASET, "shards").decode()
         if found != shards:
             raise ConfigError(f"[store] shards: these data were made with {found} shards, not {shards}")
@@ -173,7 +179,7 @@ class HotStore:
     def consumer(self, group: str, name: str) -> Consumer:
         """A consumer of a group of the log (`store/log.py`); its `name` is the same after a restart."""
         tags = self.keys.session_tags()
-        if group == ARCHIVE:
+        if group in (ARCHIVE, HOOKS):
             tags += self.keys.user_tags()
         return Consumer(self.reads, tags, group, name, keep_seconds=self.settings.log_seconds)
 

@@ -43,6 +43,9 @@ User keys share `{uNN}`:
     {uNN}:w             sorted set   who left without logging out, lately: user -> when he was last heard from (ms)
     {uNN}:k:<user>      hash         where pushes go: tokens of his devices (store/registrations.py)
     {uNN}:o:<digest>    string       who registered this token last; expires
+    {uNN}:n             hash         who is there, where other systems are told: "user type" -> "login number, blank,
+                                     connection" (store/standing.py)
+    {uNN}:log           stream       what is to be archived of these users, and what other systems are told of them
     {uNN}:j             sorted set   changes of relations that other shards may lack yet: note -> stamp
 
 What waits to be pushed lies in keys of its own, `{p:<outlet>}` (store/pushes.py).
@@ -63,6 +66,8 @@ DATASET = "imesh:dataset"
 """Random id of these data, and the number of shards they were made with."""
 API_KEYS = "imesh:api:keys"
 """Hash of the API keys: id -> key (store/api.py)."""
+BROKERS = "imesh:brokers"
+"""Hash of the starts of brokers: process/start -> when it was last there (ms), where other systems are told."""
 PUSHING = "imesh:pushing"
 """There once somebody registered for pushes."""
 GROUP_PREFIX = "GC_"

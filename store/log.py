@@ -20,8 +20,8 @@ What a consumer may rely on:
   (`Progress.passed` counts what was passed over). A group that is new starts at what the log holds, with `start="$"`
   at what comes from then on.
 
-What nodes note for other systems (`Noter`) is in the log of the shard of its key, behind the messages stored before
-it: fields `h` key, `t` type, `i` id, `d` data. `noted_of` reads it.
+What is noted for other systems (`Noter`, `happened.lua`) is in the log of the shard of its key, a session or a user,
+behind what was stored before it: fields `h` key, `t` type, `i` id, `d` data. `noted_of` reads it.
 
 A row of a message has the fields `s` session, `e` entry (`store/entries.py`), and when it was changed, `o` who changed
 it: `message_of` reads it, and returns None for rows that tell of something else.
@@ -36,11 +36,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from mesh.loop import Done, now
+from mesh.loop import now
 from store import entries
 from store.client import Call, Client
 from store.entries import Entry
 from store.errors import StoreError
+from store.keys import Keys
 from store.scripts import LOG_OPEN, LOG_READ, LOG_TRIM, Script
 
 ARCHIVE, PUSH, HOOKS = "archive", "push", "hooks"
@@ -124,23 +125,23 @@ def noted_of(row: Row) -> Noted | None:
 
 
 class Noter:
-    """Adds notes to the log."""
+    """Adds notes to the logs. Methods wait until they are kept: they block their greenlet and raise `StoreError`."""
 
-    def __init__(self, redis: Client, log_of: Callable[[str], str]) -> None:
-        """`log_of`: the log of a key's shard."""
+    def __init__(self, redis: Client, keys: Keys) -> None:
         self._redis = redis
-        self._log_of = log_of
+        self._keys = keys
 
-    def note(self, noted: Noted) -> None:
-        """Add a note and wait until it is kept. Blocks its greenlet; raises `StoreError`."""
-        self._redis.ask(*self._command(noted))
+    def of_session(self, noted: Noted) -> None:
+        """Its key is a session."""
+        self._add(self._keys.session_tag(noted.key), noted)
 
-    def note_soon(self, noted: Noted, done: Done) -> None:
-        """The same on the hub, behind whatever this process has written for that shard before."""
-        self._redis.command(done, *self._command(noted))
+    def of_user(self, noted: Noted) -> None:
+        """Its key is a user."""
+        self._add(self._keys.user_tag(noted.key), noted)
 
-    def _command(self, noted: Noted) -> tuple[object, ...]:
-        return ("XADD", self._log_of(noted.key), "*", NOTED, noted.key, "t", noted.type, "i", noted.id, "d", noted.data)
+    def _add(self, tag: str, noted: Noted) -> None:
+        fields = (NOTED, noted.key, "t", noted.type, "i", noted.id, "d", noted.data)
+        self._redis.ask("XADD", f"{tag}:log", "*", *fields)
 
 
 class Consumer:

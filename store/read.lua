@@ -1,7 +1,7 @@
 -- Move read positions forward, never past the newest message.
 -- KEYS[1]  a key of the shard (any)
--- ARGV     6 per item: tag, session, user, seqId, in a group ('1' or '0'), "seqId:n" of the greatest message up to the seqId
---          as the archive says it ('' before it was asked)
+-- ARGV     '1' when other systems are told, else '0'; then 6 per item: tag, session, user, seqId, in a group ('1' or '0'),
+--          "seqId:n" of the greatest message up to the seqId as the archive says it ('' before it was asked)
 -- Returns  2 per item: status, seqId up to which he has read now
 --          status 1 moved, 2 was there already, 3 no such group, 4 not a member of it, 5 the archive must be asked
 -- The position is that of a message or of a tombstone: the greatest one up to the seqId. Its n makes unread exact.
@@ -15,6 +15,11 @@ local function numbers(entry)
   if not entry then return -1, 0 end
   local seq, _, n = struct.unpack('>I8I8I8', '\0' .. string.sub(entry, 2, 24))
   return seq, n
+end
+
+local function tell(tag, session, user, seq)
+  local data = '{"session_id":"' .. session .. '","user_id":"' .. user .. '","seq_id":' .. seq .. '}'
+  happened(tag, session, 'message.read', 'read-' .. session .. '-' .. user .. '-' .. seq, data)
 end
 
 local function read(tag, session, user, seq, group, known)
@@ -37,11 +42,12 @@ local function read(tag, session, user, seq, group, known)
   if at <= position then return 2, position end
   call('HSET', meta, 'r:' .. user, format('%.0f:%.0f', at, n))
   mark(tag, 'positions', session .. '\0' .. user)
+  if ARGV[1] == '1' then tell(tag, session, user, format('%.0f', at)) end
   return 1, at
 end
 
 local result = {}
-for i = 1, #ARGV, 6 do
+for i = 2, #ARGV, 6 do
   local at = #result
   result[at + 1], result[at + 2] = read(unpack(ARGV, i, i + 5))
 end

@@ -24,16 +24,19 @@ OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")
 NEWEST = Script("newest.lua")
 IDEMPOTENCY = Script("idempotency.lua")
-ENTER = Script("enter.lua")
+LEASE = Script("lease.lua")
+ENTER = Script("enter.lua", "happened.lua", "came_and_went.lua")
 PUT_PROFILE = Script("put_profile.lua", "marks.lua")
 ADD_ACCOUNT = Script("add_account.lua", "marks.lua")
-LEFT = Script("left.lua")
+LEFT = Script("left.lua", "happened.lua", "came_and_went.lua")
+GONE = Script("gone.lua", "happened.lua", "came_and_went.lua")
+BROKERS = Script("brokers.lua")
 EXPEL = Script("expel.lua", "marks.lua")
 SEEN = Script("seen.lua")
 FORGET = Script("forget.lua", "marks.lua")
 
 CONTROL = Script("control.lua", "stamps.lua", "marks.lua")
-READ = Script("read.lua", "marks.lua")
+READ = Script("read.lua", "marks.lua", "happened.lua")
 ENQUEUE = Script("enqueue.lua", "stamps.lua", "marks.lua")
 PRIORITY = Script("priority.lua")
 
@@ -61,7 +64,9 @@ FRIENDS = Script("friends.lua", "marks.lua", "people.lua")
 ATTRIBUTE = Script("attribute.lua", "marks.lua", "people.lua")
 ATTRIBUTES = Script("attributes.lua", "marks.lua", "people.lua")
 
-PEOPLE = (LEFT, EXPEL, SEEN, FORGET, RELATE_OWN, RELATE_OTHER, RELATE_PAIR, FRIENDS, ATTRIBUTE, ATTRIBUTES)
+PEOPLE = (
+    LEFT, GONE, BROKERS, EXPEL, SEEN, FORGET, RELATE_OWN, RELATE_OTHER, RELATE_PAIR, FRIENDS, ATTRIBUTE, ATTRIBUTES,
+)  # fmt: skip
 
 LOG_OPEN = Script("log_open.lua")
 LOG_READ = Script("log_read.lua")
@@ -83,6 +88,6 @@ PUSH = (PUSH_TARGETS, PUSH_PUT, PUSH_FORGET, PUSH_ENQUEUE, PUSH_SETTLE, PUSH_DUE
 
 ALL = (
     COMMIT, RECENT, RECENT_REPAIR, OVERVIEW, PAGE, NEWEST, ENTER, PUT_PROFILE, ADD_ACCOUNT,
-    IDEMPOTENCY, CONTROL, READ, ENQUEUE, PRIORITY,
+    IDEMPOTENCY, LEASE, CONTROL, READ, ENQUEUE, PRIORITY,
     *GROUPS, *PEOPLE, *LOG, *PUSH,
 )  # fmt: skip

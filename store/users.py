@@ -15,7 +15,9 @@ from store.scripts import ADD_ACCOUNT, ENTER
 class Users:
     """Accounts and logins in the hot store."""
 
-    def __init__(self, writes: Client, reads: Client, keys: Keys) -> None:
+    def __init__(self, writes: Client, reads: Client, keys: Keys, *, told: bool = False) -> None:
+        """`told`: other systems are told of logins."""
+        self._told = int(told)
         self._writes = writes
         self._reads = reads
         self._keys = keys
@@ -27,7 +29,7 @@ class Users:
         number: strictly increasing, so that the highest is the newest; 0 when the account is disabled, -1 when the
         token is too old."""
         keys = self._keys
-        args: list[Any] = []
+        args: list[Any] = [self._told]
         for user, device_type, device, issued in logins:
             args += (keys.account(user), keys.logins(user), keys.of_user("d", user), device_type, device, issued)
         self._writes.evaluate(done, ENTER, (f"{keys.user_tag(logins[0][0])}:stamp",), args)
