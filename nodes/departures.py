@@ -1,4 +1,4 @@
-"""Logins that end without anybody left to say so: their broker died. Where other systems are told, they are told of this.
+"""Logins that end without anybody left to say so: their broker died. Other systems, where any are told, are told of it.
 
 User nodes note in the store which brokers they see. One that none of them has seen for a while is dead, and whoever
 finds that ends its logins.

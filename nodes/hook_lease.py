@@ -5,7 +5,7 @@ from __future__ import annotations
 from mesh.loop import now
 from store.events import Events
 
-SECONDS = 10.0
+SECONDS = 6.0
 RENEW_SECONDS = 2.0
 
 

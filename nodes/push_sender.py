@@ -312,9 +312,9 @@ class Sender:
                 again.append((int((clock + pause) * 1000), push_entries.encode(entry)))
         rows = [(row, job.entry.queued) for job in jobs for row in job.rows]
         record = push_entries.record(rows, int(clock * 1000)) if rows else b""
-        self.queue.settle([job.id for job in jobs], again, record)
         for (note, target, verdict, _), _ in rows:
             if verdict.outcome not in (Outcome.ACCEPTED, Outcome.SKIPPED):
                 self._failed(self.outlet.name, note, target, verdict)
+        self.queue.settle([job.id for job in jobs], again, record)
         for job in jobs:
             self._jobs.pop(job.id, None)

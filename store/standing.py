@@ -38,7 +38,8 @@ class Standing:
         return Brokers(int(reply[0]), {name.decode(): int(ms) for name, ms in zip(fields, fields, strict=True)})
 
     def end(self, alive: Collection[str], brokers: Brokers, before: int) -> int:
-        """End the logins at brokers that are not `alive`, but for those made after `before` (ms); how many."""
+        """End the logins at brokers that are not `alive`; how many. At one that was never noted, which perhaps is only
+        to come, only those made up to `before` (ms)."""
         return sum(self._end(tag, alive, brokers, before) for tag in self._keys.user_tags())
 
     def _end(self, tag: str, alive: Collection[str], brokers: Brokers, before: int) -> int:
@@ -49,7 +50,7 @@ class Standing:
             for field, login in zip(fields[::2], fields[1::2], strict=True):
                 number, _, connection = login.partition(b" ")
                 broker, made = connection.decode().rpartition("/")[0], int(number) // 1000
-                if broker not in alive and made <= before:
+                if broker not in alive and (broker in brokers.last or made <= before):
                     args += (field, login, brokers.last.get(broker, made))
             if args:
                 ended += self._redis.run(GONE, (key,), args)

@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -14,7 +15,11 @@ import gevent
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
+from tests.waiting import wait_until
+from tests.web import Web
+
 TAKES, FAILS, HANGS = "takes", "fails", "hangs"
+PAIRS = 6
 
 
 class Receiver:
@@ -79,3 +84,28 @@ class Receiver:
         good = environ["HTTP_WEBHOOK_SIGNATURE"] == f"v1,{base64.b64encode(mac).decode()}"
         fresh = abs(int(timestamp) - time.time()) < 60
         return good and fresh and (path == "/ask" or json.loads(body)["id"] == event_id)
+
+
+class Sent:
+    """What is sent between users, and what was told of it: by session, each once, in the order in which it came."""
+
+    def __init__(self, web: Web, receiver: Receiver) -> None:
+        self._web = web
+        self._receiver = receiver
+        self.seqs: dict[str, list[int]] = defaultdict(list)
+
+    def send(self, rounds: int) -> None:
+        for _ in range(rounds):
+            for n in range(PAIRS):
+                reply = self._web.post("/v1/messages", {"from": f"a{n}", "to": f"b{n}", "content": "x"})
+                assert reply.status == 201, reply
+                self.seqs[reply.json["session_id"]].append(reply.json["seq_id"])
+
+    def wait_told(self, why: str) -> None:
+        wait_until(lambda: self._told() == self.seqs, why, 30)
+
+    def _told(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for event in self._receiver.of("message.sent"):
+            found[event["data"]["session_id"]].append(event["data"]["seq_id"])
+        return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from packs.codes import Code
 from packs.flags import COUNTER, DUP
 from tests.phones import phones
 from tests.raw import code
-from tests.receiver import FAILS, HANGS, TAKES, Receiver
+from tests.receiver import FAILS, HANGS, TAKES, Receiver, Sent
 from tests.system import LAYOUTS, System, running, topology_text
 from tests.waiting import wait_until
 from tests.web import Web
@@ -205,28 +204,11 @@ def test_a_receiver_that_fails_hangs_and_comes_back_loses_no_event(user: User) -
     receiver = Receiver()
     with running(topology(receiver, "refuse")) as system:
         learn_secrets(system, receiver)
-        web = Web(system.http(), system.first_key)
-        senders = [(user(), user()) for _ in range(6)]
-        sent: dict[str, list[int]] = defaultdict(list)
-
-        def send(rounds: int) -> None:
-            for _ in range(rounds):
-                for alice, bob in senders:
-                    reply = web.post("/v1/messages", {"from": alice, "to": bob, "content": "x"})
-                    assert reply.status == 201, reply
-                    sent[reply.json["session_id"]].append(reply.json["seq_id"])
-
-        def told() -> dict[str, list[int]]:
-            found = defaultdict(list)
-            for event in receiver.of("message.sent"):
-                found[event["data"]["session_id"]].append(event["data"]["seq_id"])
-            return found
-
-        send(5)
-        wait_until(lambda: told() == sent, "the first to be told")
+        sent = Sent(Web(system.http(), system.first_key), receiver)
+        sent.send(5)
+        sent.wait_told("the first to be told")
         receiver.mode = HANGS
-        raw = system.client(senders[0][0])
-        assert code(raw.text(senders[0][1], "nobody can say")) == Code.REFUSED
+        assert code(system.client("a0").text("b0", "nobody can say")) == Code.REFUSED
         receiver.mode = TAKES
         for trouble in (FAILS, HANGS, "gone", "killed"):
             tries = receiver.tries
@@ -235,15 +217,15 @@ def test_a_receiver_that_fails_hangs_and_comes_back_loses_no_event(user: User) -
                 system.wait_serving()
             elif trouble != "gone":
                 receiver.telling = trouble
-            send(4)
+            sent.send(4)
             if trouble == "gone":
                 receiver.go()
-                raw = system.client(user())  # an event while nobody is there
+                system.client(user())  # an event while nobody is there
                 wait_until(lambda: "refused" in system.run("webhook", "list").stdout, "it to be missed")
                 receiver.come()
             wait_until(lambda n=tries: receiver.tries > n, "it to be tried")  # type: ignore[misc]
             receiver.telling = TAKES
-            wait_until(lambda: told() == sent, f"all to be told after: {trouble}", 30)
+            sent.wait_told(f"all to be told after: {trouble}")
         assert not receiver.forged
         assert {e["type"] for e in receiver.taken} >= {"message.sent", "user.online"}
     receiver.go()
