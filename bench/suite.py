@@ -98,7 +98,7 @@ def _settings(folder: Path) -> list[Setting]:
         return lambda: Mesh(topology, {**OPEN_DOOR, **ports})  # nodes of one kind share a port that is given
 
     forgetful = folder / "no-archive.toml"
-    forgetful.write_text(default.read_text().replace('nodes = ["olap", "push"]', 'nodes = ["push"]'))
+    forgetful.write_text(default.read_text().replace('nodes = ["olap", ', 'nodes = ['))
     return [
         Setting("default", mesh(), full=True),
         Setting("split", lambda: Mesh(LAYOUTS["split"], OPEN_DOOR), full=True),

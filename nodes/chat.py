@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from nodes import happenings, hot, publications, words
+from nodes import hot, publications, words
 from nodes.auth import AuthSettings
 from nodes.messages import Draft
 from nodes.notices import NoticeNode
@@ -36,7 +36,7 @@ class ChatNode(NoticeNode):
     """Single chat, type 14, and business notices, type 16."""
 
     Settings = ChatSettings
-    sections = {**hot.SECTIONS, **words.SECTIONS, **happenings.SECTIONS, "auth": AuthSettings}
+    sections = {**hot.SECTIONS, **words.SECTIONS, "auth": AuthSettings}
     words_of = words.SINGLE
 
     def start(self) -> None:

@@ -23,7 +23,7 @@ from msgspec import UNSET
 from mesh.dispatch import Incoming
 from mesh.errors import AppError, Timeout
 from mesh.node import batch
-from nodes import happenings, hot, publications, words
+from nodes import hot, publications, words
 from nodes.auth import AuthSettings
 from nodes.contracts import Groups
 from nodes.happenings import Happenings
@@ -99,7 +99,7 @@ class GroupNode(MessageNode, Groups):
     """Groups, types 15 and 40 to 47."""
 
     Settings = GroupSettings
-    sections = {**hot.SECTIONS, **words.SECTIONS, **happenings.SECTIONS, "auth": AuthSettings}
+    sections = {**hot.SECTIONS, **words.SECTIONS, "auth": AuthSettings}
     words_of = words.GROUP
 
     def start(self) -> None:

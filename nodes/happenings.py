@@ -1,5 +1,5 @@
-"""Telling other systems what happened: nodes note it here, in the log, and the hooks node makes events of it. Without
-such a node in the topology nothing is noted."""
+"""Telling other systems what happened: nodes note it here, in the log, and the hooks node makes events of it. Nothing
+is noted where none is told."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ import msgspec
 
 from mesh.process import Process
 from nodes import hot
-from nodes.hook_settings import HooksSettings
 from store.events import Events
 from store.log import Noted
 
-SECTIONS = {"hooks": HooksSettings}
-"""Topology tables of nodes that note events, or ask before messages."""
 _encode = msgspec.json.Encoder().encode
 
 
 def events_of(process: Process) -> Events | None:
     """The store of events; None where nothing is noted. The process has opened its hot store."""
-    if not process.topology.instances(hot.HOOKS_NODE):
+    if not hot.is_told(process):
         return None
     return hot.opened(process).events(process.topology.section(hot.HOOKS_NODE).keep_events)
 
@@ -30,7 +27,7 @@ class Happenings:
     scripts that do them. `told`: whether anybody is told at all."""
 
     def __init__(self, process: Process) -> None:
-        self.told = bool(process.topology.instances(hot.HOOKS_NODE))
+        self.told = hot.is_told(process)
         self._noter = hot.opened(process).noter()
 
     def in_session(self, type_: str, session: str, event_id: str, data: dict[str, Any]) -> None:

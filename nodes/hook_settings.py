@@ -65,6 +65,8 @@ class HooksSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is told, by a name of ours: [hooks.endpoint.NAME]."""
     before_send: BeforeSend = BeforeSend()
     """Who is asked: [hooks.before_send]."""
+    record: bool = False
+    """True: events are kept for GET /v1/events also while no endpoint is told."""
     secret_file: str = ""
     """File with the secret that those of the endpoints are derived from, at least 32 bytes, the same on all hosts;
     default: secrets/hooks in the data directory, made at the first start."""
@@ -73,11 +75,16 @@ class HooksSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     give_up_seconds: int = 259_200
     """How long an event is tried; then it is passed over, and counted."""
 
+    @property
+    def told(self) -> bool:
+        """Whether events are made at all."""
+        return self.record or bool(self.endpoint)
+
     @classmethod
     def check(cls, topology: Topology) -> Iterator[tuple[str, str, str]]:
         """Whether somebody is there to do it."""
         settings: HooksSettings = topology.section("hooks")
-        if (settings.endpoint or settings.before_send.url) and not topology.instances("hooks"):
+        if (settings.told or settings.before_send.url) and not topology.instances("hooks"):
             yield "hooks", "", 'needs a node "hooks" in some [process.GROUP]'
 
     def problems(self) -> Iterator[tuple[str, str]]:

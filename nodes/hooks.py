@@ -22,7 +22,6 @@ from mesh.node import Node
 from nodes import hot
 from nodes.auth import read_secret
 from nodes.contracts_hooks import Draft, EndpointInfo, Hooks, Tested, Verdict
-from nodes.happenings import SECTIONS, events_of
 from nodes.hook_delivery import WORKERS, Delivery, body_of
 from nodes.hook_feed import CONSUMER, Feed
 from nodes.hook_lease import Lease
@@ -54,7 +53,7 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 class HooksNode(Node, Hooks):
     """Webhooks."""
 
-    sections = {**hot.SECTIONS, **SECTIONS}
+    sections = hot.SECTIONS
     workers = 256
     worker_queue = 4_096
 
@@ -62,9 +61,7 @@ class HooksNode(Node, Hooks):
         settings: HooksSettings = self.section("hooks")
         self._settings = settings
         store = hot.opened(self.process)
-        events = events_of(self.process)
-        assert events is not None  # this is the node that it needs
-        self._events = events
+        self._events = store.events(settings.keep_events)
         topology = self.process.topology
         self._master = read_secret(settings.secret_file, topology.data_dir, "hooks", "[hooks] secret_file")
         me = self.process.name
@@ -100,7 +97,8 @@ class HooksNode(Node, Hooks):
         return hmac.digest(self._master, f"webhook {name}".encode(), "sha256")
 
     def serve(self) -> None:
-        self.spawn(self._feed.run)
+        if self._settings.told:  # else it costs nothing that it is here
+            self.spawn(self._feed.run)
         for delivery in self._deliveries.values():
             self.spawn(delivery.run)
             for _ in range(WORKERS):

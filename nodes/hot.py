@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from mesh.process import Process
 from nodes import cold
+from nodes.hook_settings import HooksSettings
 from store.hot import HotStore
 from store.settings import StoreSettings
 
-SECTIONS = {"store": StoreSettings}
+SECTIONS: dict[str, type[msgspec.Struct]] = {"store": StoreSettings, "hooks": HooksSettings}
 """Topology tables of nodes that use the hot store."""
 
 
 ARCHIVE_NODE = "olap"
 """Drains the log; without one in the topology the log is cut by age."""
 HOOKS_NODE = "hooks"
-"""Makes events for other systems of the log; without one in the topology they are not noted in it."""
+"""Makes events of the log for other systems."""
 
 
 def opened(process: Process) -> HotStore:
@@ -28,9 +31,15 @@ def opened(process: Process) -> HotStore:
     return store
 
 
+def is_told(process: Process) -> bool:
+    """Whether other systems are told of anything. If not, nothing is noted for them."""
+    topology = process.topology
+    return bool(topology.instances(HOOKS_NODE)) and topology.section("hooks").told
+
+
 def _store(process: Process) -> HotStore:
     topology = process.topology
     return HotStore(
         topology.section("store"), topology.data_dir, topology.run_dir,
-        archived=bool(topology.instances(ARCHIVE_NODE)), told=bool(topology.instances(HOOKS_NODE)),
+        archived=bool(topology.instances(ARCHIVE_NODE)), told=is_told(process),
     )  # fmt: skip

@@ -62,7 +62,7 @@ class HttpNode(Node, ApiKeys):
     """The HTTP API."""
 
     Settings = HttpSettings
-    sections = {**hot.SECTIONS, **happenings.SECTIONS, "auth": AuthSettings}
+    sections = {**hot.SECTIONS, "auth": AuthSettings}
     workers = 128
     worker_queue = 4_096
     user: User | None

@@ -19,7 +19,7 @@ import gevent
 import msgspec
 
 from mesh.errors import AppError
-from nodes import happenings, hot
+from nodes import hot
 from nodes.contracts import Previewed, Push, PushInfo, PushRecord, RegInfo, Registered
 from nodes.contracts_statistics import Statistics
 from nodes.devices import require_user
@@ -53,7 +53,7 @@ _QUIET = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 class PushNode(PackNode, Push):
     """Pushing to phones."""
 
-    sections = {**hot.SECTIONS, **happenings.SECTIONS, "push": PushSettings}
+    sections = {**hot.SECTIONS, "push": PushSettings}
     publishes = True  # nothing: but so it sees who is there
     olap: Statistics | None
 

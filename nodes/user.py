@@ -40,7 +40,7 @@ class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
         self._by_address = Buckets(tries / 60 * ADDRESS_FACTOR, tries * ADDRESS_FACTOR)
 
     def serve(self) -> None:
-        if self.process.topology.instances(hot.HOOKS_NODE):
+        if hot.is_told(self.process):
             lost_after = self.process.topology.mesh.lost_after
             self.spawn(Departures(self._store.standing, self.process.fanout, lost_after, self.stats, self.log).run)
 

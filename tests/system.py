@@ -23,9 +23,11 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).parents[1]
 COLD = ["olap", "push"]
 LAYOUTS = {
-    "default": {"edge": ["broker", "user", "http"], "core": ["chat", "group", "history", "msgop"], "cold": COLD},
+    "default": {
+        "edge": ["broker", "user", "http"], "core": ["chat", "group", "history", "msgop"], "cold": [*COLD, "hooks"],
+    },
     "split": {kind: [kind] for kind in ("broker", "user", "http", "chat", "group", "history", "msgop", *COLD)},
-}
+}  # fmt: skip
 """Process groups of the topologies that the message tests run on."""
 START_SECONDS = 20.0
 ERRORS = re.compile(r"^\S+ error |^Traceback", re.MULTILINE)

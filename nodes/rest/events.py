@@ -53,9 +53,9 @@ class Events:
         "GET", "/v1/events", scope="events:read", tag="events", errors=(422,), summary="Events, as webhooks tell them"
     )
     def page(self, call: Call, query: EventsPage) -> EventPage:
-        """Those that are kept, whether an endpoint got them or not. Needs a node "hooks"."""
+        """Those that are kept, whether an endpoint got them or not. None are without one, or `record` in [hooks]."""
         if self._events is None:
-            raise ApiError(503, "unavailable", "this system keeps no events: it has no node for it")
+            raise ApiError(503, "unavailable", "this system keeps no events: see record in [hooks]")
         if query.after and not _AT(query.after):
             raise ApiError(422, "param", "no event has this place", field="after")
         places = self._events.after(query.after or store.START, query.limit)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.integration.test_http_calls import make_group
+from tests.integration.test_olap import server_of
 from tests.system import LAYOUTS, running, topology_text
 from tests.waiting import wait_until
 from tests.web import Web
@@ -109,3 +110,6 @@ def test_a_system_without_these_nodes_says_so() -> None:
             reply = web.get(path)
             assert (reply.status, reply.error) == (503, "unavailable"), reply
             assert "has no node" in reply.json["error"]["message"]
+        reply = web.get("/v1/events")
+        assert (reply.status, "record in [hooks]" in reply.json["error"]["message"]) == (503, True)
+        assert not server_of(system).keys("imesh:events*")  # its node hooks does nothing

@@ -18,13 +18,12 @@ from packs.flags import COUNTER, DUP
 from tests.phones import phones
 from tests.raw import code
 from tests.receiver import FAILS, HANGS, TAKES, Receiver, Sent
-from tests.system import LAYOUTS, System, running, topology_text
+from tests.system import COLD, LAYOUTS, System, running, topology_text
 from tests.waiting import wait_until
 from tests.web import Web
 
 User = Callable[[], str]
-LAYOUT = {**LAYOUTS["default"], "hooks": ["hooks"]}
-assert isinstance(LAYOUT, dict)
+LAYOUT = {**LAYOUTS["default"], "cold": COLD, "hooks": ["hooks"]}
 
 
 def topology(receiver: Receiver, on_failure: str, **endpoint: Any) -> str:
