@@ -178,16 +178,23 @@ def _gather(topology: Topology, ask: Callable[[Client, str], Any]) -> dict[str, 
         client.close()
 
 
+def describe_all(topology: Topology) -> dict[str, dict[str, Any]]:
+    """What each process says of itself, by name. Its `state` is "serving" when all is well; of one that does not answer
+    there is nothing but the state "down"."""
+    found = _gather(topology, lambda client, process: json.loads(client.ask(process, Control.describe)))
+    return {process: d if isinstance(d, dict) else {"state": "down"} for process, d in found.items()}
+
+
 def status(topology: Topology, as_json: bool) -> int:
     """Print processes, nodes, links and endpoints. 0 when all serve, else 1."""
-    found = _gather(topology, lambda client, process: json.loads(client.ask(process, Control.describe)))
-    whole = all(isinstance(d, dict) and d["state"] == "serving" for d in found.values())
+    found = describe_all(topology)
+    whole = all(d["state"] == "serving" for d in found.values())
     if as_json:
-        print(json.dumps({p: d if isinstance(d, dict) else {"state": "down"} for p, d in found.items()}, indent=2))
+        print(json.dumps(found, indent=2))
         return 0 if whole else 1
     print(f"{'PROCESS':<12} {'STATE':<9} {'PID':>8} {'UP':>8} {'RSS':>8}  {'LINKS':<7} NODES")
     for process, d in found.items():
-        if not isinstance(d, dict):
+        if d["state"] == "down":
             print(f"{process:<12} {'down':<9}")
             continue
         links = d["links"].values()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from base64 import b32encode
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 from unicodedata import category
@@ -43,9 +43,6 @@ _RUN = (
     "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )
 """Thai, Lao, Burmese, Khmer, Kana, Bopomofo, Han, Hangul."""
-_MARKS = "".join(chr(c) for c in range(0x300, 0x1E944) if category(chr(c))[0] == "M")
-_LETTER = f"[^\\W_{_RUN}]"
-_PARTS = re.compile(f"([{_RUN}]+)|({_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*)")
 _ASCII_WORDS = re.compile("[a-z0-9]+")
 
 
@@ -67,12 +64,20 @@ class Parts(NamedTuple):
     runs: list[str]
 
 
+@cache
+def _parts() -> re.Pattern[str]:
+    """A run or a word. Made when first needed: it takes 30 ms, and few processes look for words."""
+    marks = "".join(chr(c) for c in range(0x300, 0x1E944) if category(chr(c))[0] == "M")
+    letter = f"[^\\W_{_RUN}]"
+    return re.compile(f"([{_RUN}]+)|({letter}+(?:[{marks}]+{letter}*)*)")
+
+
 def parts_of(text: str) -> Parts:
     """The words and runs of a text."""
     folded = fold(text[:TEXT_MAX])
     if folded.isascii():
         return Parts(_ASCII_WORDS.findall(folded), [])
-    found = _PARTS.findall(folded)
+    found = _parts().findall(folded)
     return Parts([word for _, word in found if word], [run for run, _ in found if run])
 
 

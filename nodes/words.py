@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import accumulate
 from typing import Any, Final, Literal
 from unicodedata import combining, is_normalized, normalize
@@ -134,8 +135,14 @@ def _ranges(codes: Iterable[int]) -> str:
 _UNSEEN = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
                      "\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]+")  # fmt: skip
 """What Unicode calls default ignorable: soft hyphens, joiners, zero-width spaces, variation selectors …"""
-_MARKS = _ranges(c for c in range(0x300, MARKS_END) if combining(chr(c)))
-_TOO_MANY_MARKS = re.compile(f"([{_MARKS}]{{{MAX_MARKS}}})[{_MARKS}]+")
+
+
+@cache
+def _too_many_marks() -> re.Pattern[str]:
+    """More marks behind each other than `MAX_MARKS`. Made when first needed: it takes 25 ms, and most processes never
+    look at a text."""
+    marks = _ranges(c for c in range(0x300, MARKS_END) if combining(chr(c)))
+    return re.compile(f"([{marks}]{{{MAX_MARKS}}})[{marks}]+")
 
 
 def fold(text: str) -> str:
@@ -144,13 +151,13 @@ def fold(text: str) -> str:
         return text.lower()
     text = _UNSEEN.sub("", text)
     if len(text) > MAX_MARKS:
-        text = _TOO_MANY_MARKS.sub(r"\1", text)
+        text = _too_many_marks().sub(r"\1", text)
     return normalize("NFKC", text).casefold()
 
 
 def _is_plain(text: str) -> bool:
     """Whether folding does nothing to the text but casefold it."""
-    return not (_UNSEEN.search(text) or _TOO_MANY_MARKS.search(text)) and is_normalized("NFKC", text)
+    return not (_UNSEEN.search(text) or _too_many_marks().search(text)) and is_normalized("NFKC", text)
 
 
 def _clusters(text: str) -> list[str]:

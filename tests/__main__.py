@@ -1,7 +1,7 @@
 """The whole suite, in as many pytest processes as there are cores: `python -m tests [options of pytest]`.
 
-Each process gets every second (third, …) test, in order, so the parts take about as long. Tests share no ports,
-directories or servers, so the parts do not meet.
+They share the tests file by file (`tests/sharing.py`). Tests share no ports, directories or servers, so the processes
+do not meet.
 
 A few tests that failed beside the others are run once more, alone, and loudly: on a machine that is too busy a deadline
 passes without a fault of ours. Those that show a promise (no loss, no doubles, order) are not: once is enough.
@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
+from tests.sharing import TAKEN
+
 ROOT = Path(__file__).parents[1]
 FAILED = "FAILED_TESTS_FILE"  # as in conftest.py; with IMESH_ it would be a setting of every system that is started
 AGAIN = 5
@@ -31,9 +33,11 @@ MOST = 4
 
 def main() -> int:
     parts = min(MOST, len(os.sched_getaffinity(0)))
-    with tempfile.NamedTemporaryFile("w+", prefix="imesh-failed-") as failed:
-        codes = _run_parts(parts, {**os.environ, FAILED: failed.name})
-        names = list(dict.fromkeys(failed.read().splitlines()))
+    with tempfile.TemporaryDirectory(prefix="imesh-tests-") as directory:
+        failed = Path(directory) / "failed"
+        failed.touch()
+        codes = _run_parts(parts, {**os.environ, FAILED: str(failed), TAKEN: directory})
+        names = list(dict.fromkeys(failed.read_text().splitlines()))
     worst = max(codes, key=abs)
     if worst != 1 or not 0 < len(names) <= AGAIN or any(promise in name for name in names for promise in PROMISES):
         return worst
@@ -47,8 +51,7 @@ def _run_parts(parts: int, environment: dict[str, str]) -> list[int]:
     processes = []
     readers = []
     for part in range(1, parts + 1):
-        share = ["--splits", str(parts), "--group", str(part), "--splitting-algorithm", "least_duration"]
-        command = [sys.executable, "-m", "pytest", *share, *sys.argv[1:]]
+        command = [sys.executable, "-m", "pytest", "-p", "tests.sharing", *sys.argv[1:]]
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

@@ -58,7 +58,8 @@ class Changes:
     def _send(self) -> Sent:
         raw, pack_id = self._raws[self._member], f"c{next(_ids)}"
         request = s.MsgReq(to=self._group, content="as it was sent", content_type=1)
-        return Sent(_known(lambda flags: raw.ask(t.MSG_GROUP_CHAT, request, pack_id, flags | COUNTER)), pack_id)
+        ack = _known(lambda flags: raw.ask(t.MSG_GROUP_CHAT, request, pack_id, flags | COUNTER))
+        return Sent(ack, pack_id, unsure=True)
 
     def _control(self, user: str, message: Sent, command: int) -> None:
         raw, pack_id = self._raws[user], f"c{next(_ids)}"

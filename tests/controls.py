@@ -13,10 +13,11 @@ REVOKE, OVERRIDE, DELETE = ControlCommand.REVOKE, ControlCommand.OVERRIDE, Contr
 
 
 class Sent:
-    """A message that was sent: where it lies."""
+    """A message that was sent: where it lies. `unsure`: it may have reached the store more than once, sent again by the
+    client or by a node whose Redis died; then it was "stored before"."""
 
-    def __init__(self, ack: s.MsgAck, pack_id: str) -> None:
-        assert code(ack) == 0, ack
+    def __init__(self, ack: s.MsgAck, pack_id: str, *, unsure: bool = False) -> None:
+        assert code(ack) in ((0, 46) if unsure else (0,)), ack
         self.session, self.seq, self.prev, self.pack_id = ack.session_id, ack.seq_id, ack.prev_seq_id, pack_id
 
 

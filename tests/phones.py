@@ -11,8 +11,6 @@ from typing import Any
 
 import zmq.green as zmq
 
-from mesh.control import call_method
-from mesh.topology import load
 from packs import table as t
 from packs.structs import FriendAddReq, FriendInfo
 from packs.structs_social import PresenceGetReq, PushRegisterReq
@@ -40,8 +38,7 @@ class Phones:
         return self.system.client(user, device_type=device_type, **login)
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a node, as `imesh call` does."""
-        return call_method(load(self.system.topology, self.system.data), method, list(arguments), 10.0)
+        return self.system.call(method, *arguments)
 
     def counters(self) -> dict[str, int]:
         """What the push node counts, as it publishes it."""

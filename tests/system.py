@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from mesh.control import call_method, describe_all
+from mesh.topology import Topology, load
 from tests.raw import Raw
 from tests.waiting import wait_until
 
@@ -30,6 +32,7 @@ LAYOUTS = {
 }  # fmt: skip
 """Process groups of the topologies that the message tests run on."""
 START_SECONDS = 20.0
+CALL_SECONDS = 10.0
 ERRORS = re.compile(r"^\S+ error |^Traceback", re.MULTILINE)
 """What no client can make a process write."""
 
@@ -85,7 +88,7 @@ class System:
         def serving() -> bool:
             assert self.launcher is not None
             assert self.launcher.poll() is None, f"imesh up ended with {self.launcher.returncode}:\n{self.log}"
-            return self.run("status", "--json").returncode == 0
+            return self.serves()
 
         wait_until(serving, "all processes serving", seconds)
 
@@ -135,14 +138,19 @@ class System:
         return subprocess.run(whole, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=timeout)
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """`imesh call`; its result."""
-        done = self.run("call", method, *(json.dumps(a) for a in arguments))
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        """What `imesh call` does; its result."""
+        return call_method(self._loaded(), method, list(arguments), CALL_SECONDS)
 
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
-        return found
+    def status(self) -> dict[str, dict[str, Any]]:
+        """What `imesh status --json` shows."""
+        return describe_all(self._loaded())
+
+    def serves(self) -> bool:
+        """Whether every process serves now."""
+        return all(process["state"] == "serving" for process in self.status().values())
+
+    def _loaded(self) -> Topology:
+        return load(self.topology, self.data)
 
     def addresses(self, kind: str = "tcp") -> list[tuple[str, int]]:
         """Where brokers listen: "tcp" or "tls"."""

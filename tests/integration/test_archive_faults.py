@@ -51,8 +51,7 @@ def say(raw: Raw, to: str, count: int, tag: str) -> list[Sent]:
         for name, answer in zip(left, map(raw.answer, asked), strict=True):
             assert code(answer) in (0, 46, 6, 7), answer
             if code(answer) in (0, 46):
-                answer.error_code = s.SUCCESS
-                found[name] = Sent(answer, name)
+                found[name] = Sent(answer, name, unsure=True)
         left, flags = [name for name in left if name not in found], COUNTER | DUP
     return [found[name] for name in names]
 
@@ -60,11 +59,20 @@ def say(raw: Raw, to: str, count: int, tag: str) -> list[Sent]:
 def equal(system: System) -> archives.Rows:
     """Wait until the archive is the hot history: nothing missing, nothing else, nothing more; returns it."""
     hot = archives.hot_rows(server_of(system))
+    cold: archives.Rows = {}
 
     def same() -> bool:
-        return archives.cold_rows(archive_of(system), system.data) == hot
+        cold.clear()
+        cold.update(archives.cold_rows(archive_of(system), system.data))
+        return cold == hot
 
-    wait_until(same, "the archive equals the hot history", PATIENCE_SECONDS)
+    try:
+        wait_until(same, "the archive equals the hot history", PATIENCE_SECONDS)
+    finally:
+        if cold != hot:
+            print("only in the archive:", [(place, row) for place, row in cold.items() if place not in hot][:20])
+            print("not, or not so, in the archive:", archives.differences(hot, cold))
+            print("changed in Redis since:", archives.differences(hot, archives.hot_rows(server_of(system))))
     return hot
 
 

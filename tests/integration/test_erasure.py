@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from mesh.control import call_method
-from mesh.topology import load
 from packs import structs as s
 from packs import table as t
 from packs.ids import single_session
@@ -33,10 +31,6 @@ HOT = 30
 def system() -> Iterator[System]:
     with running(topology_text(tables={"store": {"hot_messages": HOT}})) as made:
         yield made
-
-
-def call(system: System, method: str, *arguments: Any) -> Any:
-    return call_method(load(system.topology, system.data), method, list(arguments), 10.0)
 
 
 def exported(system: System) -> str:
@@ -77,8 +71,8 @@ def live(system: System, ann: Raw, ben: Raw, cat: Raw) -> dict[str, str]:
         send(ann, "ben", f"{SECRET} {i}")
     send(ann, "ann", f"{SECRET} to herself")
     assert put_session(ann, single_session("ann", "ben"), f"{SECRET}-pin", f"{SECRET} pin") == 0
-    call(system, "chat.notify", "shop", "ann", "an order of hers", 1, 0, ["", "", ""], "n1")
-    call(system, "chat.notify", "shop", "ben", "an order of his", 1, 0, ["", "", ""], "n2")
+    system.call("chat.notify", "shop", "ann", "an order of hers", 1, 0, ["", "", ""], "n1")
+    system.call("chat.notify", "shop", "ben", "an order of his", 1, 0, ["", "", ""], "n2")
     return found
 
 
@@ -119,7 +113,7 @@ def test_an_erased_user_leaves_nothing_that_he_wrote(system: System) -> None:
     assert people.friends(ben) == {"cat"} and people.friends(cat) == {"ben"}
     assert people.blocklist(cat) == ["eve"] and people.blocklist(system.client("dan")) == []
     assert ben.ask(t.USERINFO_GET, s.UserInfoGetReq(user_ids=["ann"])).user_infos[0].name == ""
-    assert call(system, "push.registrations", "ann") == []
+    assert system.call("push.registrations", "ann") == []
     assert system.connect().login("ann").error_code.code != 0
 
     rows = cold_rows(archive_of(system), system.data)

@@ -49,7 +49,7 @@ def test_one_of_two_instances_hangs_and_comes_back(group: str, layout: str) -> N
             wait_until(lambda: "reason=silent" in system.log, "it to be given up")
             before = load.acked
             wait_until(lambda: load.acked > before + 1000, "the other instance to take over", 15)
-        wait_until(lambda: system.run("status", "--json").returncode == 0, "both to serve")
+        system.wait_serving()
         assert load.finish() == []
         load.close()
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from mesh.cli import main
-from mesh.control import Client, Control, call_method
+from mesh.control import Client, Control
 from mesh.errors import AppError, Timeout
 from mesh.topology import load
 from packs import structs as s
@@ -67,7 +67,7 @@ def call(system: System, method: str, *args: Any) -> list[Any]:
     outlives its database says that the outcome is unknown."""
     for _ in range(READERS):
         with suppress(Timeout):
-            found: list[Any] = call_method(load(system.topology, str(system.data)), f"olap.{method}", list(args), 10.0)
+            found: list[Any] = system.call(f"olap.{method}", *args)
             return found
     raise AssertionError(f"{method} is not answered")
 
