@@ -163,6 +163,7 @@ class Consumer:
         self._left: dict[str, str] = {}  # where rows may be given out to us that we have not: tag -> id that is read
         self._claim_at = 0.0  # when to look for rows of dead consumers
         self._away: dict[str, float] = {}  # shards whose server did not answer, and until when they are left alone
+        self._reconnects = 0
         self._first = 0  # the shard to begin with: a busy one must not starve those behind it
 
     def open(self, start: str = "0") -> int:
@@ -179,6 +180,10 @@ class Consumer:
         """At most `count` rows: what was given out and did not arrive or was left by an earlier life, what dead
         consumers left, then new ones."""
         try:
+            reconnects = sum(server.reconnects for server in self._redis.servers())
+            if reconnects != self._reconnects:  # what was under way ran once more: the first reply may have had rows
+                self._reconnects = reconnects
+                self._left = dict.fromkeys(self._tags, "0")
             return self._next(count)
         except StoreError:
             self._left = dict.fromkeys(self._tags, "0")  # the reply that was lost may have had rows

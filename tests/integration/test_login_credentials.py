@@ -68,6 +68,7 @@ def test_the_right_password(accounts: System) -> None:
 @pytest.mark.parametrize(
     "user, password",
     [("bob", ""), ("bob", f"{CANARY} bob "), ("carol", f"{CANARY} alice"), ("nobody", f"{CANARY} alice")],
+    ids=["none", "almost", "another user's", "nobody"],
 )
 def test_wrong_credentials(accounts: System, user: str, password: str) -> None:
     assert login(accounts, user, password) == 21
