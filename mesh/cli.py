@@ -13,7 +13,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +74,8 @@ def make_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     for add in (_add_up, _add_check, _add_run, _add_keys, _add_status, _add_call, _add_stacks):
         add(subparsers)
     if not arguments or arguments[0] not in {*subparsers.choices, "--version"}:
+        from importlib import metadata
+
         for entry in metadata.entry_points(group=COMMANDS):
             try:
                 entry.load()(subparsers)
@@ -90,6 +91,8 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help="print the version")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib import metadata
+
         print(f"{PROGRAM} {metadata.version(PROGRAM)}")
         parser.exit()
 

@@ -13,7 +13,7 @@ from mesh.limits import Buckets, address_key
 from mesh.loop import post
 from mesh.node import batch
 from nodes import hot, publications
-from nodes.auth import Passwords, Tokens
+from nodes.auth import Passwords
 from nodes.contracts import Accepted, Account, Login, User
 from nodes.departures import Departures
 from nodes.devices import DevicesNode, require_user
@@ -33,6 +33,8 @@ class UserNode(FriendsNode, ProfilesNode, DevicesNode, TypistsNode, User):
 
     def start(self) -> None:
         super().start()
+        from nodes.tokens import Tokens  # here, as all other processes do without: half of it is cryptography, 30 ms
+
         self._tokens = Tokens(self._auth, self.process.topology.data_dir)
         self._passwords = Passwords()
         tries = self._auth.tries_per_minute

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from mesh.errors import ConfigError
-from nodes.auth import AuthSettings, Tokens
+from nodes.auth import AuthSettings
+from nodes.tokens import Tokens
 from packs import table as t
 from tests.people import add
 from tests.raw import code, decode
