@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from nodes.http import HttpNode
-from tests.system import LAYOUTS, System, running, topology_text
+from tests.system import System, running, topology_text
 from tests.web import Web
 
 UNKNOWN = {
@@ -42,7 +42,7 @@ class Named(NamedTuple):
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    with running(topology_text({**LAYOUTS["default"], "hooks": ["hooks"]})) as found, found.unharmed():
+    with running(topology_text(tables={"hooks": {"record": True}})) as found, found.unharmed():
         yield found
 
 
