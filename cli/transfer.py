@@ -6,15 +6,12 @@ import argparse
 import gzip
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
-
-import gevent
 
 from cli.progress import Progress
 from mesh.cli import Subparsers, add_command, add_topology_options, load_topology, require_running
@@ -23,14 +20,11 @@ from store.archive import carried, migrations, transfer
 from store.archive.database import Archive
 from store.archive.transfer import BadLine, Counts, Selection
 from store.client import wait_until_ready
+from store.drained import wait_archived
 from store.errors import StoreError
 from store.hot import HotStore
-from store.log import ARCHIVE
 
 CONNECT_SECONDS = 10.0
-ARCHIVED_SECONDS = 60.0
-"""How long a backup waits for the archive."""
-LOOK_SECONDS = 0.2
 STANDARD = "-"
 GZIP = ".gz"
 
@@ -114,21 +108,6 @@ def _backup(options: argparse.Namespace) -> int:
     finally:
         store.close()
     return _write(options, Selection(), brought)
-
-
-def wait_archived(store: HotStore) -> None:
-    """Until all that was stored when the command was given is in the archive."""
-    started = time.time()
-    consumer = store.consumer(ARCHIVE, "command")
-    while True:
-        progress = consumer.trim().groups.get(ARCHIVE)
-        if progress is None:
-            raise MeshError("this system has no archive: [store] archive, and a process with the node olap")
-        if time.time() - progress.lag > started or not progress.lag:
-            return
-        if time.time() > started + ARCHIVED_SECONDS:
-            raise MeshError(f"the archive is {progress.lag:.0f} s behind: see olap in `imesh status`")
-        gevent.sleep(LOOK_SECONDS)
 
 
 def _restore(options: argparse.Namespace) -> int:

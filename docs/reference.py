@@ -30,11 +30,14 @@ from nodes.group import GroupSettings  # noqa: E402
 from nodes.hook_settings import BeforeSend, Endpoint, HooksSettings  # noqa: E402
 from nodes.msgop import MsgopSettings  # noqa: E402
 from nodes.push_settings import PushSettings  # noqa: E402
+from nodes.rest.archived import Archived  # noqa: E402
 from nodes.rest.classic import Classic  # noqa: E402
+from nodes.rest.erasures import ErasureRoutes  # noqa: E402
 from nodes.rest.events import Events  # noqa: E402
 from nodes.rest.groups import Groups  # noqa: E402
 from nodes.rest.messages import Messages  # noqa: E402
 from nodes.rest.people import Friends, People, Users  # noqa: E402
+from nodes.rest.pushing import Pushing  # noqa: E402
 from nodes.rest.sessions import Sessions  # noqa: E402
 from nodes.rest.settings import HttpSettings  # noqa: E402
 from nodes.rest.system import System  # noqa: E402
@@ -133,10 +136,15 @@ def codes_table() -> Iterator[str]:
         yield f"| {code.value} | {code.name} | {DESCRIPTIONS[code]} |"
 
 
+ROUTES = (
+    Messages, Sessions, Groups, Users, ErasureRoutes, Friends, People, Archived, Pushing, Events, System, Classic,
+)  # fmt: skip
+
+
 def routes_table() -> Iterator[str]:
     yield "| route | scope | what |"
     yield "| --- | --- | --- |"
-    for group in (Messages, Sessions, Groups, Users, Friends, People, Events, System, Classic):
+    for group in ROUTES:
         for function in vars(group).values():
             if declared := getattr(function, "__route__", None):
                 scope = f"`{declared.scope}`" if declared.scope else "no key"

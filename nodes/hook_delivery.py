@@ -20,8 +20,8 @@ import gevent.queue
 import msgspec
 
 from mesh.loop import Later, now
-from nodes.hook_lease import Lease
 from nodes.hook_settings import EVERY, Endpoint
+from nodes.lease import Lease
 from store.errors import StoreError
 from store.events import Event, Events, Place
 from webapi.outgoing import Failed, Outgoing, Refused

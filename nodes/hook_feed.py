@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 import msgspec
 
-from nodes.hook_lease import Lease
+from nodes.lease import Lease
 from nodes.reading import original_of
 from nodes.rest.sessions import message_of
 from packs.errors import PayloadError

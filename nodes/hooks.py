@@ -3,7 +3,7 @@
 hook_feed.py        from the log to events
 happenings.py       events that other nodes note themselves
 hook_delivery.py    from events to one endpoint
-hook_lease.py       which process feeds, and which delivers to an endpoint
+lease.py            which process feeds, and which delivers to an endpoint
 gate.py             at the nodes that store messages: what waits while somebody is asked
 """
 
@@ -24,8 +24,8 @@ from nodes.auth import read_secret
 from nodes.contracts_hooks import Draft, EndpointInfo, Hooks, Tested, Verdict
 from nodes.hook_delivery import WORKERS, Delivery, body_of
 from nodes.hook_feed import CONSUMER, Feed
-from nodes.hook_lease import Lease
 from nodes.hook_settings import ALLOW, BEFORE_SEND, REFUSE, TEST, BeforeSend, Endpoint, HooksSettings
+from nodes.lease import Lease
 from packs.codes import Code
 from store import log
 from store.errors import StoreError
@@ -65,17 +65,18 @@ class HooksNode(Node, Hooks):
         topology = self.process.topology
         self._master = read_secret(settings.secret_file, topology.data_dir, "hooks", "[hooks] secret_file")
         me = self.process.name
+        leases = {name: Lease(store.leases, f"endpoint:{name}", me) for name in settings.endpoint}
         self._deliveries = {
             name: Delivery(
-                name, endpoint, self._outgoing(name, endpoint), self._events, Lease(self._events, name, me),
-                self.stats, self.log, settings.give_up_seconds,
+                name, endpoint, self._outgoing(name, endpoint), self._events, leases[name], self.stats, self.log,
+                settings.give_up_seconds,
             )
             for name, endpoint in settings.endpoint.items()
         }  # fmt: skip
         self._asked = self._outgoing(BEFORE_SEND, settings.before_send) if settings.before_send.url else None
         consumer = store.consumer(log.HOOKS, CONSUMER)
         trims = not topology.instances(hot.ARCHIVE_NODE)
-        self._feed_lease = Lease(self._events, log.HOOKS, me)
+        self._feed_lease = Lease(store.leases, log.HOOKS, me)
         self._feed = Feed(consumer, self._events, self._feed_lease, self.stats, self.log, trims=trims)
         for name, delivery in self._deliveries.items():
             self._gauges(name, delivery)

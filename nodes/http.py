@@ -22,12 +22,14 @@ from mesh.topology import Topology
 from nodes import happenings, hot
 from nodes.auth import AuthSettings, read_secret
 from nodes.contracts import ApiKeys, Groups, KeyInfo, Notices, Packs, Push, User
+from nodes.contracts_erasure import Erasures
 from nodes.contracts_search import Search
 from nodes.contracts_statistics import Statistics
 from nodes.rest.acting import Nodes
 from nodes.rest.archived import Archived
 from nodes.rest.classic import TAG as CLASSIC
 from nodes.rest.classic import Classic
+from nodes.rest.erasures import ErasureRoutes
 from nodes.rest.events import Events
 from nodes.rest.groups import Groups as GroupRoutes
 from nodes.rest.keyring import LOOK_SECONDS, Keyring
@@ -99,19 +101,18 @@ class HttpNode(Node, ApiKeys):
 
     def _make_routes(self) -> list[Route]:
         nodes = Nodes(self._packs, self.user, self.group, self.chat)
+        auth: AuthSettings = self.section("auth")
         system = System(self._reasons, self._monitor, self._processes, self._document)
         return routes_of(
-            Messages(nodes), Sessions(nodes), GroupRoutes(nodes), Users(nodes, self.section("auth")), Friends(nodes),
-            People(nodes), self._archived(nodes), Pushing(self.push), Events(happenings.events_of(self.process)),
-            Classic(nodes), system,
+            Messages(nodes), Sessions(nodes), GroupRoutes(nodes), Users(nodes, auth), Friends(nodes),
+            ErasureRoutes(nodes, auth, self._of_olap(Erasures)), People(nodes),
+            Archived(nodes, self._of_olap(Search), self._of_olap(Statistics)), Pushing(self.push),
+            Events(happenings.events_of(self.process)), Classic(nodes), system,
         )  # fmt: skip
 
-    def _archived(self, nodes: Nodes) -> Archived:
-        if not self.process.topology.instances("olap"):
-            return Archived(nodes, None, None)
-        search: Any = self.service(Search, "olap")  # type: ignore[type-abstract]
-        statistics: Any = self.service(Statistics, "olap")  # type: ignore[type-abstract]
-        return Archived(nodes, search, statistics)
+    def _of_olap(self, contract_class: type) -> Any:
+        """What the olap node does by this contract; None without one."""
+        return self.process.proxy(contract_class, "olap", needed_by=None)
 
     def _packs(self, kind: str) -> Packs | None:
         topology = self.process.topology

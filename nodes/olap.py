@@ -20,6 +20,7 @@ from nodes import cold, hot
 from nodes import contracts as c
 from nodes.contracts_search import Search, SearchPage, SearchQuery
 from nodes.draining import Drain
+from nodes.erasures import ErasureAnswers
 from nodes.finishing import Finisher
 from nodes.indexing import Indexer
 from nodes.packs import Item, PackNode, handles
@@ -48,7 +49,7 @@ ALARMS = (0.75, 0.5, 0.25)
 """Parts of `[store] log_rows` from which on `status` shows an alarm."""
 
 
-class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
+class OlapNode(PackNode, StatisticsAnswers, ErasureAnswers, c.Archive, Search):
     """Cold storage."""
 
     Settings = OlapSettings
@@ -67,6 +68,7 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
         self._drain = Drain(consumer, self._archive, self.stats, self.log, things, self._after)
         self._retention = Retention(self.settings, self._archive, self._store.window, self.stats, self.log)
         self._drain.poisoned = self._archive.read(poison.count)
+        self.prepare_erasures()
         self._indexer = Indexer(self._archive, self.stats, self.log, lambda: self._drain.behind, self.settings.search)
         self._searcher = Searcher(self._store, partial(self._ask, self._archive.read))
         self.stats.gauge("unindexed", lambda: self._indexer.waiting)
@@ -87,6 +89,7 @@ class OlapNode(PackNode, StatisticsAnswers, c.Archive, Search):
     def serve(self) -> None:
         self.spawn(self._drain.run)
         self._background = [self.spawn(self._sweep), self.spawn(self._fold), self.spawn(self._retention.run)]
+        self._background.append(self.spawn(self.work_on_erasures))
         self.spawn(self._indexer.run)
 
     def drain(self) -> None:

@@ -2,7 +2,6 @@
 
     imesh:events            stream   the events, the newest so many: t type, k what orders them, i id, d data (JSON)
     imesh:events:at         hash     endpoint -> id in the stream up to which all is delivered
-    imesh:events:lease:...  string   which process feeds the stream, or delivers to an endpoint; expires
     imesh:events:said:...   string   what was decided on a message before it was stored; expires
 
 An event that was added twice has the same id both times.
@@ -14,7 +13,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from store.client import Client
-from store.scripts import LEASE
 
 STREAM, POSITIONS = "imesh:events", "imesh:events:at"
 START = "0-0"
@@ -76,15 +74,7 @@ class Events:
         found = self._reads.ask("XREVRANGE", STREAM, "+", "-", "COUNT", 1)
         return found[0][0].decode() if found else START
 
-    # ---- who delivers, and how far he is
-
-    def lease(self, what: str, owner: str, seconds: float) -> bool:
-        """Take or renew the right to do something alone. An owner who starts again still has it."""
-        return bool(self._writes.run(LEASE, (f"imesh:events:lease:{what}",), (owner, int(seconds * 1000))))
-
-    def release(self, what: str, owner: str) -> None:
-        """Give the right up, when it is one's own."""
-        self._writes.run(LEASE, (f"imesh:events:lease:{what}",), (owner, 0))
+    # ---- how far who delivers is
 
     def position(self, endpoint: str) -> str:
         """Up to where an endpoint has everything; a new one has what there is now."""

@@ -18,10 +18,12 @@ from store.connect import connect
 from store.controls import Controls
 from store.devices import Devices
 from store.erasure import Erasure
+from store.erasures import Erasures
 from store.errors import StoreRefused, StoreUnavailable
 from store.events import Events
 from store.friends import Friends
 from store.groups import Groups
+from store.leases import Leases
 from store.log import ARCHIVE, HOOKS, Consumer, Noter
 from store.pressure import Pressure
 from store.priority import Priority
@@ -82,6 +84,8 @@ class HotStore:
             dedup_seconds=settings.dedup_seconds,
         )  # fmt: skip
         self.registrations = Registrations(self.writes, self.reads, self.keys)
+        self.leases = Leases(self.writes)
+        self.erasures = Erasures(self.writes)
         self.erasure = Erasure(self.writes, self.keys, self.registrations)
         self.unread = Unread(self.reads, self.keys)
 

@@ -41,18 +41,11 @@ class Users:
         if not logins:
             done([], None)
             return
-        found: list[int] = []
 
-        def read(reply: Any, error: Exception | None) -> None:
-            if error is not None:
-                failures.append(error)
-            found.append(int(reply or 0) if error is None else 0)
-            if len(found) == len(logins):
-                done(None if failures else found, failures[0] if failures else None)
+        def read(replies: list[Any] | None, error: Exception | None) -> None:
+            done(None if replies is None else [int(reply or 0) for reply in replies], error)
 
-        failures: list[Exception | None] = []
-        for user, device_type in logins:
-            self._reads.command(read, "HGET", self._keys.logins(user), device_type)
+        self._reads.command_all(read, [("HGET", self._keys.logins(user), kind) for user, kind in logins])
 
     def exists(self, user: str, done: Callable[[bool | None, Exception | None], None]) -> None:
         """Whether there is an account of this name."""

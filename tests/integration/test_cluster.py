@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 import pytest
 
-from mesh.loop import post
+from mesh.loop import post, wait_for
 from store import log
 from store import redis as engine
 from store.client import Client, wait_until_ready
@@ -19,6 +19,7 @@ from store.log import ARCHIVE, Consumer
 from store.scripts import ALL
 from store.sessions import REPEATED, STORED, Sessions
 from store.slots import key_slot
+from store.users import Users
 from tests.integration.test_redis_client import commit, make_sessions, message, page
 from tests.redis_cluster import Master, RedisCluster
 from tests.waiting import wait_until
@@ -205,3 +206,6 @@ def test_what_asks_several_shards_gets_its_answers_in_order(cluster: RedisCluste
     post(sessions.overview, "a", [(name, 1) for name in names], lambda found, error: seen.append(error or found))
     wait_until(lambda: seen, "the overview")
     assert [(o.session, o.newest.pack_id) for o in seen[0]] == [(name, name) for name in names]
+    users = Users(client, client, KEYS)
+    given = [wait_for(lambda done, n=n: users.enter([(n, 1, b"", 0)], done))[0] for n in names]
+    assert wait_for(lambda done: users.numbers([(name, 1) for name in names], done)) == given

@@ -18,18 +18,29 @@ from tests.controls import OVERRIDE, control, controlled, send
 from tests.integration.test_olap import archive_of, server_of
 from tests.integration.test_protocol_profiles import put, put_session, update
 from tests.integration.test_search import search
+from tests.mariadb import MariaDB
 from tests.raw import Raw
 from tests.system import System, running, topology_text
 from tests.waiting import wait_until
+from tests.web import Web
 
 SECRET = "zanzibar"
 """In all that the user wrote."""
 HOT = 30
 
 
+@pytest.fixture(params=["embedded", "mariadb and a cluster"])
+def stores(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Keys of [store]: where the data are."""
+    if request.param == "embedded":
+        return {}
+    found: MariaDB = request.getfixturevalue("mariadb")
+    return {"redis": request.getfixturevalue("cluster").url, "archive": found.make("erasure")}
+
+
 @pytest.fixture
-def system() -> Iterator[System]:
-    with running(topology_text(tables={"store": {"hot_messages": HOT}})) as made:
+def system(stores: dict[str, str]) -> Iterator[System]:
+    with running(topology_text(tables={"store": {"hot_messages": HOT, **stores}})) as made:
         yield made
 
 
@@ -76,12 +87,46 @@ def live(system: System, ann: Raw, ben: Raw, cat: Raw) -> dict[str, str]:
     return found
 
 
+def erase_and_see(system: System) -> None:
+    """By the command, which says what there was."""
+    asked = system.run("user", "erase", "ann")
+    assert asked.returncode == 1 and "--yes" in asked.stderr
+    done = system.run("user", "erase", "ann", "--yes", timeout=60)
+    assert done.returncode == 0, done.stderr
+    # 5 in groups, 1 more that was changed in one, 1 changed, the many, 1 to herself
+    assert f"ann is erased: {HOT + 18} messages, 1 notices, 3 groups, 2 friends" in done.stdout, done.stdout
+
+
+def erase_while_it_dies(system: System, web: Web) -> None:
+    """Over HTTP, and whoever does it is killed."""
+    begun = web.ask("DELETE", "/v1/users/ann")
+    assert (begun.status, begun.json["state"]) == (202, "waiting")
+    system.kill("cold-1")
+    assert system.connect().login("ann").error_code.code != 0  # at once
+    system.wait_serving()
+    repeated = web.ask("DELETE", "/v1/users/ann")
+    assert (repeated.status, repeated.json["started"]) == (202, begun.json["started"])
+    assert wait_erased(web)["trouble"] == ""
+
+
+def wait_erased(web: Web) -> dict[str, Any]:
+    """Until it is done; what is said of it then."""
+
+    def done() -> dict[str, Any] | None:
+        found: dict[str, Any] = web.get("/v1/users/ann/erasure").json
+        return found if found["state"] == "done" else None
+
+    found = wait_until(done, "her to be erased", 40)
+    assert found is not None
+    return found
+
+
 def contents(raw: Raw, session: str) -> list[str]:
     return [m.content for m in raw.history(session)]
 
 
 @pytest.mark.seconds(120)
-def test_an_erased_user_leaves_nothing_that_he_wrote(system: System) -> None:
+def test_an_erased_user_leaves_nothing_that_he_wrote(system: System, stores: dict[str, str]) -> None:
     ann, ben, cat = (system.client(name) for name in ("ann", "ben", "cat"))
     found = live(system, ann, ben, cat)
     session = single_session("ann", "ben")
@@ -90,14 +135,14 @@ def test_an_erased_user_leaves_nothing_that_he_wrote(system: System) -> None:
     wait_until(lambda: server.zcard(history) <= HOT + 1, "the older ones to be in the archive only")
     wait_until(lambda: len(search(ben, SECRET)) > HOT, "her messages to be found")
     assert SECRET in exported(system) and "an order of hers" in exported(system)
-    asked = system.run("user", "erase", "ann")
-    assert asked.returncode == 1 and "--yes" in asked.stderr
+    web = Web(system.http(), system.first_key)
+    assert web.get("/v1/users/ann/erasure").error == "no_such_erasure"
     ben.take()
 
-    done = system.run("user", "erase", "ann", "--yes", timeout=60)
-    assert done.returncode == 0, done.stderr
-    # 5 in groups, 1 more that was changed in one, 1 changed, the many, 1 to herself
-    assert f"ann is erased: {HOT + 18} messages, 1 notices, 3 groups, 2 friends" in done.stdout, done.stdout
+    if stores:
+        erase_while_it_dies(system, web)
+    else:
+        erase_and_see(system)
     assert controlled(ben).operator_id == "ann"
     whole = exported(system)
     assert SECRET not in whole and "an order of hers" not in whole
@@ -117,8 +162,10 @@ def test_an_erased_user_leaves_nothing_that_he_wrote(system: System) -> None:
     assert system.connect().login("ann").error_code.code != 0
 
     rows = cold_rows(archive_of(system), system.data)
-    again = system.run("user", "erase", "ann", "--yes", timeout=60)
-    assert again.returncode == 0 and "ann is erased: 0 messages, 0 notices" in again.stdout, again.stderr
+    assert web.ask("DELETE", "/v1/users/ann").status == 202
+    again = wait_erased(web)
+    assert (again["messages"], again["notices"], again["groups"], again["friends"]) == (0, 0, 0, 0)
+    assert 0 < again["messages_total"] == again["messages_seen"]
     assert cold_rows(archive_of(system), system.data) == rows
     assert people.friends(ben) == {"cat"} and contents(ben, session) == ["kept of ben"]
 

@@ -222,6 +222,7 @@ def test_accounts_with_passwords(accounts: System, user: User) -> None:
     assert login(accounts, alice, CANARY)[0] == Code.CONN_CREDENTIALS
     assert login(accounts, alice, f"{CANARY}2")[0] == 0
     assert web.ask("PATCH", f"/v1/users/{user()}", {"disabled": True}).status == 404
+    assert web.ask("DELETE", f"/v1/users/{user()}").error == "no_such_user"
     for _ in range(4):
         web.post("/v1/users", {"user_id": user(), "password": "p"})
     first = web.get("/v1/users?limit=3").json

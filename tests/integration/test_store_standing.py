@@ -12,8 +12,8 @@ from packs.message import stored_payload
 from store.controls import Controls, Reading
 from store.devices import Devices, record
 from store.entries import tail
-from store.events import Events
 from store.keys import Keys
+from store.leases import Leases
 from store.log import HOOKS, Consumer, noted_of
 from store.redis import Redis
 from store.sessions import Message, Sessions
@@ -113,9 +113,9 @@ def test_reads_are_told_in_order_with_what_is_stored(redis: Redis, told: Told) -
 
 
 def test_a_lease_has_one_holder(redis: Redis) -> None:
-    events = Events(redis, redis, keep=1000, said_seconds=10)
-    assert [events.lease("x", "a", 60), events.lease("x", "b", 60), events.lease("x", "a", 0.001)] == [1, 0, 1]
-    events.release("x", "b")
-    wait_until(lambda: events.lease("x", "b", 60), "the lease to end")
-    events.release("x", "b")
-    assert events.lease("x", "a", 60)
+    leases = Leases(redis)
+    assert [leases.take("x", "a", 60), leases.take("x", "b", 60), leases.take("x", "a", 0.001)] == [1, 0, 1]
+    leases.release("x", "b")
+    wait_until(lambda: leases.take("x", "b", 60), "the lease to end")
+    leases.release("x", "b")
+    assert leases.take("x", "a", 60)

@@ -1,4 +1,4 @@
-"""Webhooks when those who tell die: two nodes take turns, and whoever is gone is told of as gone."""
+"""Webhooks when those who tell die, on a Cluster: two nodes take turns, and whoever is gone is told of as gone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from packs import table as t
 from tests.integration.test_olap import server_of
 from tests.raw import code
 from tests.receiver import FAILS, TAKES, Receiver, Sent
+from tests.redis_cluster import RedisCluster
 from tests.system import COLD, System, running, topology_text
 from tests.waiting import wait_until
 from tests.web import Web
@@ -32,8 +33,9 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def system(receiver: Receiver) -> Iterator[System]:
-    tables = {
+def system(receiver: Receiver, cluster: RedisCluster) -> Iterator[System]:
+    tables: dict[str, dict[str, Any]] = {
+        "store": {"redis": cluster.url},
         "mesh": {"heartbeat": 0.25, "lost_after": 1.0},
         "hooks.endpoint.all": {"url": f"{receiver.url}/all", "private": True, "timeout": 1.0},
     }
@@ -50,7 +52,7 @@ def told_of(receiver: Receiver, user: str) -> list[str]:
 
 def holders(system: System) -> set[str]:
     """The processes that feed and deliver."""
-    found = server_of(system).mget("imesh:events:lease:hooks", "imesh:events:lease:all")
+    found = server_of(system).mget("imesh:{lease}:hooks", "imesh:{lease}:endpoint:all")
     return {name.decode() for name in found if name is not None}
 
 

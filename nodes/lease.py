@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mesh.loop import now
-from store.events import Events
+from store.leases import Leases
 
 SECONDS = 6.0
 RENEW_SECONDS = 2.0
@@ -12,8 +12,8 @@ RENEW_SECONDS = 2.0
 class Lease:
     """Asked for when it is needed. When its holder dies, the next has it after `SECONDS`; he himself has it at once."""
 
-    def __init__(self, events: Events, what: str, owner: str) -> None:
-        self._events = events
+    def __init__(self, leases: Leases, what: str, owner: str) -> None:
+        self._leases = leases
         self._what = what
         self._owner = owner
         self._renew_at = 0.0  # ours without asking until then
@@ -35,7 +35,7 @@ class Lease:
         if now() < self._renew_at:
             return True
         asked = now()
-        if self._events.lease(self._what, self._owner, SECONDS):
+        if self._leases.take(self._what, self._owner, SECONDS):
             self._renew_at, self._until = asked + RENEW_SECONDS, asked + SECONDS
             return True
         self._renew_at = self._until = 0.0
@@ -45,4 +45,4 @@ class Lease:
         """Let another have it at once. Raises `StoreError`."""
         if self._renew_at:
             self._renew_at = self._until = 0.0
-            self._events.release(self._what, self._owner)
+            self._leases.release(self._what, self._owner)
