@@ -170,6 +170,7 @@ class Feed:
         clock = now()
         notices: list[Notice] = self._recipients.digests()
         done: list[Row] = []
+        late = 0.0
         self._end_bursts(clock, notices, done)
         while self._resting and (self._resting[0].due <= clock or self._resting[0].entry is None):
             held = self._resting.popleft()
@@ -180,8 +181,9 @@ class Feed:
                 done.append(held.row)
                 if notice is not None:
                     notices.append(notice)
+                    late = max(late, 0.0 if held.kind else time.time() - notice.seq / 1e6 - self._settings.rest)
         if notices:
-            self._queue(notices)
+            self._queue(notices, late)
         if done:
             self._consumer.ack(done)
         return bool(done)
@@ -230,11 +232,11 @@ class Feed:
                 self._gathered -= len(burst.rows)
                 self._bursts[key] = _Burst(clock + self._settings.burst)
 
-    def _queue(self, notices: Sequence[Notice]) -> None:
+    def _queue(self, notices: Sequence[Notice], late: float) -> None:
         """Until it works: the rows are done afterwards."""
         while True:
             try:
-                self._recipients.queue(notices)
+                self._recipients.queue(notices, late)
                 return
             except StoreError as error:
                 self._log.warning("pushes cannot be queued", error=error)

@@ -7,8 +7,8 @@ knows of subscriptions, and the devices of the others go into a few entries of e
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import gevent
 
@@ -28,18 +28,26 @@ if TYPE_CHECKING:
     from nodes.push_settings import PushSettings
     from store.hot import HotStore
 
-CHUNK = 250
-PAUSE_SECONDS = 0.01
-"""Users looked at together, and the pause between two such parts: 10,000 members take a second, and chats on the same
-core hardly notice."""
-WRITTEN = 5_000
-"""Users of whom all is written at once."""
+PART = 50
+"""Users looked at together."""
+SHARE = 0.2
+"""Of the time may be taken for large groups: chats on the same core and the same Redis hardly notice."""
+LEAST_PAUSE, LONGEST_PAUSE = 0.001, 0.0045
+"""Seconds between two parts. With the longest, 10,000 members take a second and a half."""
+LATE_SECONDS = 5.0
+"""When what is due waits for longer than that, pauses are as short as can be."""
+SCANNED = 500
+"""Members of a group read together."""
+WRITTEN = 400
+"""Users of whom all is written at once: each write is fsynced, and a chat waits for it."""
 NAMES_SECONDS = 60.0
 """How long names are remembered."""
 NAMES_MAX = 10_000
 LATELY_SECONDS = 300.0
 """How long it is remembered, at least, what was pushed to whom: longer than it takes to see that somebody is gone."""
 LATELY_MAX = 500_000
+T = TypeVar("T")
+
 EVERYBODY = "*"
 DIGESTS_MAX = 100_000
 
@@ -112,25 +120,27 @@ class Recipients:
             return True
         return self._settings.computer_online and not holders(publications.MOBILE + user)
 
-    def queue(self, notices: Sequence[Notice]) -> int:
-        """Queue what these lead to; how many pushes. Harmless when repeated. Raises `StoreError`."""
-        asked = [(n, n.only or n.message.to) for n in notices if not n.group or n.only]
-        total = self._queue([(n, user) for n, user in asked if self.is_away(user)])
+    def queue(self, notices: Sequence[Notice], late: float = 0.0) -> int:
+        """Queue what these lead to, which has been due for `late` seconds; how many pushes. Harmless when repeated.
+        Raises `StoreError`."""
+        pace = _Pace(LEAST_PAUSE if late > LATE_SECONDS else LONGEST_PAUSE)
+        single = [(n, n.only or n.message.to) for n in notices if not n.group or n.only]
+        total = self._queue(_parts(single), pace)
         for notice in notices:
             if notice.group and not notice.only:
-                away = [(notice, user) for user in self._members(notice) if self.is_away(user)]
-                total += self._queue(away)
+                parts = (
+                    [(notice, user) for user in users] for scanned in self._members(notice) for users in _parts(scanned)
+                )
+                total += self._queue(parts, pace)
         return total
 
-    def _queue(self, asked: Sequence[tuple[Notice, str]]) -> int:
-        """Queue for users who are away: they are read in small parts and written in large ones, because each write
-        is fsynced and a chat waits for it."""
+    def _queue(self, parts: Iterable[Sequence[tuple[Notice, str]]], pace: _Pace) -> int:
+        """Queue for those who are away: they are read in small parts and written in larger ones."""
         total = 0
         reached: list[_Reached] = []
-        for start in range(0, len(asked), CHUNK):
-            if start:
-                gevent.sleep(PAUSE_SECONDS)
-            reached += self._reach(asked[start : start + CHUNK])
+        for part in parts:
+            pace.keep()
+            reached += self._reach([(notice, user) for notice, user in part if self.is_away(user)])
             if len(reached) >= WRITTEN:
                 total += self._write(reached)
                 reached = []
@@ -138,19 +148,21 @@ class Recipients:
 
     # ---- groups
 
-    def _members(self, notice: Notice) -> Sequence[str]:
-        """Those of the group who may hear of it, whether they are there or not."""
+    def _members(self, notice: Notice) -> Iterator[Sequence[str]]:
+        """Those of the group who may hear of it, whether they are there or not, in parts."""
         sender, mentioned, policy = notice.message.sender, set(notice.mentions), self._settings.large_group_policy
         if policy != push_settings.ALL and self._store.groups.size(notice.group) > self._settings.large_group:
             if policy == push_settings.OFF:
-                return ()
+                return
             if policy == push_settings.MENTIONS and EVERYBODY not in mentioned:
                 found = self._store.groups.present(notice.group, sorted(mentioned - {sender})) if mentioned else None
-                return found.members if found is not None else ()
+                if found is not None:
+                    yield found.members
+                return
             if policy == push_settings.DIGEST and not self._digest(notice):
-                return ()
-        members = self._store.groups.members(notice.group) or ()
-        return [user for user in members if user != sender]
+                return
+        for members in self._store.groups.scan(notice.group, SCANNED):
+            yield [user for user in members if user != sender]
 
     def _digest(self, notice: Notice) -> bool:
         """Whether it is time for a digest of this group; else `digests` will tell."""
@@ -174,6 +186,8 @@ class Recipients:
 
     def _reach(self, asked: Sequence[tuple[Notice, str]]) -> list[_Reached]:
         """Those who have devices and have not read it."""
+        if not asked:
+            return []
         targets = self._store.registrations.targets([(user, notice.session) for notice, user in asked])
         found = [(notice, user, t) for (notice, user), t in zip(asked, targets, strict=True) if t]
         if not found:
@@ -182,7 +196,9 @@ class Recipients:
         return [row for row, at in zip(found, read, strict=True) if at < row[0].seq and not self._was_told(*row[:2])]
 
     def _write(self, reached: Sequence[_Reached]) -> int:
-        self._name([notice for notice, _, _ in reached])
+        if not reached:
+            return 0
+        self._name({id(notice): notice for notice, _, _ in reached}.values())
         total = self.add([note for row in self._grouped(reached) for note in self._notes(*row)])
         self._note([(user, notice.session, notice.seq) for notice, user, _ in reached])
         return total
@@ -272,7 +288,7 @@ class Recipients:
     def _is_digest(self, notice: Notice) -> bool:
         return self._settings.large_group_policy == push_settings.DIGEST and notice.group in self._digests
 
-    def _name(self, notices: Sequence[Notice]) -> None:
+    def _name(self, notices: Collection[Notice]) -> None:
         """Learn the names that stand in texts."""
         if now() >= self._forget_at or len(self._names) > NAMES_MAX:
             self._names.clear()
@@ -284,6 +300,26 @@ class Recipients:
                 self._names[user] = profile.name
         for group in {n.group for n in notices if n.group} - self._names.keys():
             self._names[group] = self._store.groups.name(group)
+
+
+class _Pace:
+    """Keeps work that is made of small parts to its share of the time."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._began = 0.0
+
+    def keep(self) -> None:
+        """Before each part: pause as long as the part before was long, and longer."""
+        if self._began:
+            took = now() - self._began
+            gevent.sleep(max(LEAST_PAUSE, min(self._longest, took * (1 / SHARE - 1))))
+        self._began = now()
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), PART):
+        yield items[start : start + PART]
 
 
 def notice_of(session: str, entry: Entry, message: MsgReq, *, count: int, user: str, expires: float) -> Notice:

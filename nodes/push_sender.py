@@ -37,6 +37,8 @@ STORE_SECONDS = 0.5
 """Pause after the store failed."""
 READ_AT_ONCE = 50
 """Entries."""
+BADGES_AT_ONCE = 50
+"""Users: Redis answers others between two such parts."""
 DUE_SECONDS = 0.5
 SETTLE_AT_ONCE = 100
 ALARM_SECONDS = 60.0
@@ -80,6 +82,7 @@ class Sender:
         self._calls = Pool(outlet.vendor.settings.concurrency)
         self._limit = outlet.vendor.settings.concurrency + 2 * outlet.vendor.batch
         self._under_way = 0
+        self._usual = 1.0  # pushes of an entry, by what was read last
         self._jobs: dict[bytes, _Job] = {}
         self._settled: list[_Job] = []
         self._wake, self._freed, self._done = Event(), Event(), Event()
@@ -161,13 +164,16 @@ class Sender:
             self._freed.wait(IDLE_SECONDS)
             return
         self._wake.clear()
-        count = 1 if breaker.trying else max(1, min(READ_AT_ONCE, (limit - self._under_way) // 4))
+        count = 1 if breaker.trying else max(1, min(READ_AT_ONCE, int((limit - self._under_way) / self._usual)))
         found = [(id_, entry) for id_, entry in self.queue.read(count) if id_ not in self._jobs]
         if not found:
             self.oldest = 0.0
             self._wake.wait(IDLE_SECONDS)
             return
-        self._begin([job for id_, entry in found if (job := self._job(id_, entry)) is not None])
+        jobs = [job for id_, entry in found if (job := self._job(id_, entry)) is not None]
+        pushes = sum(len(note.targets) for job in jobs for note in job.entry.notes)
+        self._usual = max(1.0, pushes / len(found))
+        self._begin(jobs)
 
     def _job(self, id_: bytes, entry: bytes) -> _Job | None:
         """None for an entry that another version wrote and this one cannot read: it would come again for ever."""
@@ -221,7 +227,11 @@ class Sender:
         if not self.outlet.vendor.wants_badge:
             return {}
         users = list(dict.fromkeys(target.user for _, note, target in rows if note.badge < 0))
-        return dict(zip(users, self._unread.totals(users), strict=True))
+        found: dict[str, int] = {}
+        for start in range(0, len(users), BADGES_AT_ONCE):
+            part = users[start : start + BADGES_AT_ONCE]
+            found.update(zip(part, self._unread.totals(part), strict=True))
+        return found
 
     def _still_wanted(self, rows: list[tuple[_Job, Note, Target]]) -> list[tuple[_Job, Note, Target]]:
         """Without what was read or revoked while it waited."""

@@ -7,7 +7,7 @@ reads such a list asks the group as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from mesh.loop import wait_for
@@ -190,6 +190,18 @@ class Groups:
         key = f"{self._keys.session_tag(group)}:p:{group}"
         found = self._reads.ask("ZRANGE", key, 0, -1)
         return tuple(map(bytes.decode, found)) or None  # a group has its owner at least
+
+    def scan(self, group: str, count: int) -> Iterator[list[str]]:
+        """All members in parts of about `count`, in no order: however many they are, Redis is never held up by them.
+        Who joins or leaves meanwhile may be among them or not; nobody else is missed, and nobody comes twice."""
+        key, cursor, seen = f"{self._keys.session_tag(group)}:p:{group}", b"0", set[bytes]()
+        while True:
+            cursor, found = self._reads.ask("ZSCAN", key, cursor, "COUNT", count)
+            part = [member for member in found[::2] if member not in seen]
+            seen.update(part)
+            yield [member.decode() for member in part]
+            if cursor == b"0":
+                return
 
     def size(self, group: str) -> int:
         """The number of members, 0 when there is no such group."""

@@ -1,14 +1,13 @@
 -- Where pushes for users go: their registrations that still stand, unless they muted the session.
 -- KEYS[1]  a key of the shard (any)
--- ARGV     tag, then 2 per user: user, session ('' = whichever, muted or not)
+-- ARGV     3 per user: tag of his shard, user, session ('' = whichever, muted or not)
 -- Returns  per user: a flat list of field and value of each registration
 -- A registration of a client stands while the login of its device type is that device's, was not ended by somebody else
 -- (KICKOUT, an operator) and did not log out. One that was made for the user by others (device type 0) stands always.
 local call, match = redis.call, string.match
-local tag = ARGV[1]
 local result = {}
 
-local function standing(user, list)
+local function standing(tag, user, list)
   local types = {}
   local found = {}
   for i = 1, #list, 2 do
@@ -33,13 +32,13 @@ local function standing(user, list)
   return found
 end
 
-for i = 2, #ARGV, 2 do
-  local user, session = ARGV[i], ARGV[i + 1]
+for i = 1, #ARGV, 3 do
+  local tag, user, session = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local list = call('HGETALL', tag .. ':k:' .. user)
   local found = {}
   if #list > 0 and call('HEXISTS', tag .. ':u:' .. user, 'disabled') == 0 then
     local mute = session ~= '' and call('HGET', tag .. ':s:' .. user, session .. '\0MUTE')
-    if not mute or mute == '' or mute == '0' or mute == 'false' then found = standing(user, list) end
+    if not mute or mute == '' or mute == '0' or mute == 'false' then found = standing(tag, user, list) end
   end
   result[#result + 1] = found
 end

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from mesh.loop import wait_for
 from store import keys as names
 from store.client import Client
 from store.keys import Keys
@@ -22,6 +23,8 @@ from store.scripts import PUSH_FORGET, PUSH_PUT, PUSH_TARGETS
 
 MAX_REGISTRATIONS = 32
 """Of one user: more than that, and the oldest goes."""
+TARGETS_AT_ONCE = 25
+"""Users in one call to Redis, which answers nobody meanwhile."""
 OWNER_SECONDS = 180 * 86_400
 """A token that was not registered for so long is nobody's; its registration counts then too."""
 
@@ -93,18 +96,13 @@ class Registrations:
 
     def targets(self, asked: Sequence[tuple[str, str]]) -> list[list[Registration]]:
         """For each (user, session): where a push goes. Nowhere when he muted that session ("": whichever it is)."""
-        by_tag: dict[str, list[int]] = {}
-        for number, (user, _) in enumerate(asked):
-            by_tag.setdefault(self._keys.user_tag(user), []).append(number)
-        calls = []
-        for tag, numbers in by_tag.items():
-            calls.append((PUSH_TARGETS, (f"{tag}:stamp",), (tag, *(part for n in numbers for part in asked[n]))))
-        result: list[list[Registration]] = [[] for _ in asked]
-        for numbers, rows in zip(by_tag.values(), self._reads.run_all(calls), strict=True):
-            for number, row in zip(numbers, rows, strict=True):
-                if row:
-                    result[number] = self._parse(row)
-        return self._owned([user for user, _ in asked], result)
+        if not asked:
+            return []
+        rows = [(self._keys.user_tag(user), user, session) for user, session in asked]
+        found: list[list[bytes]] = wait_for(
+            lambda done: self._reads.gather(done, PUSH_TARGETS, (), rows, answers=1, chunk=TARGETS_AT_ONCE)
+        )
+        return self._owned([user for user, _ in asked], [self._parse(row) if row else [] for row in found])
 
     def _owned(self, users: Sequence[str], found: list[list[Registration]]) -> list[list[Registration]]:
         flat = [(user, r) for user, rows in zip(users, found, strict=True) for r in rows]

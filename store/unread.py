@@ -50,8 +50,19 @@ class Unread:
 
     def positions(self, asked: Sequence[tuple[str, str]]) -> list[int]:
         """Up to which seqId each (session, user) is read, 0 for nothing."""
-        replies = self._reads.ask_all([("HGET", self._keys.meta(session), f"r:{user}") for session, user in asked])
-        return [int(reply.partition(b":")[0]) if reply else 0 for reply in replies]
+        by_session: dict[str, list[int]] = {}
+        for number, (session, _) in enumerate(asked):
+            by_session.setdefault(session, []).append(number)
+        commands = [
+            ("HMGET", self._keys.meta(session), *(f"r:{asked[n][1]}" for n in numbers))
+            for session, numbers in by_session.items()
+        ]
+        found = [0] * len(asked)
+        for numbers, replies in zip(by_session.values(), self._reads.ask_all(commands), strict=True):
+            for number, reply in zip(numbers, replies, strict=True):
+                if reply:
+                    found[number] = int(reply.partition(b":")[0])
+        return found
 
     def entries(self, asked: Sequence[tuple[str, int]]) -> list[Entry | None]:
         """The message (session, seqId) as it is now; None when it is deleted or lies in the archive only."""
