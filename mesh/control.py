@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -28,6 +29,7 @@ CONTROL = "_mesh"
 """Service name of what every process answers about itself."""
 CONNECT_SECONDS = 2.0
 """How long a command waits for a process to answer HELLO."""
+_clients = itertools.count(1)  # two of one name would take each other for the same one, started again
 
 
 @contract
@@ -100,7 +102,7 @@ class Client:
         self._host = local_host(topology)
         self._sockets = Sockets(security_of(topology, self._host))
         self._log = get_log("client")
-        self._me = (f"client-{os.getpid()}", os.urandom(6).hex())
+        self._me = (f"client-{os.getpid()}-{next(_clients)}", os.urandom(6).hex())
         self._calls: dict[str, Calls] = {}  # of one process each: all have the same service name
         self._timers: list[Every] = []
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 import zmq.green as zmq
 
 from tests.system import System
@@ -42,3 +43,9 @@ def test_every_node_publishes_its_counters_every_second(system: System, user: Ca
     process = seen["stats.process"]
     assert {"process", "host", "time", "node", "counters", "gauges", "histograms"} == process.keys()
     assert process["gauges"]["rss_bytes"] > 1_000_000 and process["gauges"]["hub_lag_seconds"] >= 0
+
+
+def test_several_clients_of_one_program_ask_at_once(system: System) -> None:
+    asking = [gevent.spawn(system.serves) for _ in range(5)]
+    gevent.joinall(asking, timeout=10, raise_error=True)
+    assert [greenlet.value for greenlet in asking] == [True] * 5
