@@ -1,7 +1,7 @@
 """How the search index follows the archive: what the drain has written, then what was there before the index.
 
 It runs beside the drain and yields to it: rows are written first, and searched a moment later. While the archive is
-behind the log, a batch a second is indexed.
+behind the log, a batch is indexed now and then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILL_ROWS = 500
 """Older messages indexed in one transaction; the drain waits for one at most."""
 IDLE_SECONDS = 1.0
 """How often is looked for what another node has written."""
-BEHIND_SECONDS = 1.0
+BEHIND_SECONDS = 5.0
 """Pause while the archive is behind the log: it goes first."""
 PASS_SECONDS = 60.0
 """Between two times that an unwanted index is cleared of what it should have had."""

@@ -114,7 +114,9 @@ def _read(entry: Entry) -> tuple[str, str]:
 def terms_of_text(text: str) -> set[str]:
     """The terms of a text."""
     words, runs = parts_of(text)
-    terms = set(map(_term, words))
+    terms = set(words)
+    if len(text) > WORD_MAX or not text.isascii():
+        terms = set(map(_term, words))
     for run in runs:
         terms.update(_pairs(run))
         terms.add(_hex(run[-1]))

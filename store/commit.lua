@@ -14,6 +14,7 @@
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
 local TRIM_EVERY = 32 -- the log is cut with one message in so many: each time costs 1.5 µs
 local PRIORITY_SECONDS = 2592000 -- 30 days, as in priority.py
+local FIRST, FIELDS = 6, 8 -- where in ARGV the messages begin, and of how many fields each is
 local floor, require_friend = tonumber(ARGV[1]), ARGV[2] == '1'
 local dedup_seconds, log_keep_ms, step = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local time = call('TIME')
@@ -76,7 +77,8 @@ local function store(i)
     marks = tostring(tonumber(marks) - 4)
   end
   local last, n = tonumber(head[1] or 0), tonumber(head[2] or 0)
-  local seq = math.max(last + 1, now, floor)
+  -- A µs further for each message: none of two sessions has the same number, as far as one server stores them.
+  local seq = math.max(last + 1, now + (i - FIRST) / FIELDS, floor)
   if marks == '1' or marks == '3' then n = n + 1 end
   local seq_text, n_text = number(seq), number(n)
   local entry = pack('>I8I8I8', seq, last, n) .. tail
@@ -97,7 +99,7 @@ local function store(i)
 end
 
 local result, at = {}, 0
-for i = 6, #ARGV, 8 do
+for i = FIRST, #ARGV, FIELDS do
   local ok, status, seq, prev, extra = pcall(store, i)
   if not ok then
     extra = type(status) == 'table' and status.err or tostring(status)

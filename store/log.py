@@ -34,15 +34,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from mesh.loop import now
 from store import entries
 from store.client import Call, Client
 from store.entries import Entry
-from store.errors import StoreError
+from store.errors import StoreError, StoreRefused
 from store.keys import Keys
-from store.scripts import LOG_OPEN, LOG_READ, LOG_TRIM, Script
+from store.scripts import LOG_OPEN, LOG_TRIM, Script
 
 ARCHIVE, PUSH, HOOKS = "archive", "push", "hooks"
 """The groups. ARCHIVE is never passed over."""
@@ -53,6 +54,8 @@ CLAIM_SECONDS = 5.0
 AWAY_SECONDS = 20.0
 """How long a shard is left alone whose server, one of a Cluster, did not answer: each try takes seconds."""
 NEW = ">"
+LOG = ":log"
+"""What the key of a shard's log has behind its tag."""
 CLAIM_ROWS = 200
 """Rows of one shard taken over at once."""
 
@@ -200,10 +203,8 @@ class Consumer:
             if rows:
                 return rows
         tags = self._tags[self._first :] + self._tags[: self._first]
-        rows = self._read(dict.fromkeys(tags, NEW), count)
-        # Where it was cut off it goes on, so that with a backlog, too, all shards have their turn.
-        self._first = self._tags.index(rows[-1].tag) if len(rows) >= count else (self._first + 1) % len(self._tags)
-        return self._take(rows)
+        self._first = (self._first + count) % len(self._tags)  # where not all can be asked, all have their turn
+        return self._take(self._read(dict.fromkeys(tags, NEW), count))
 
     def ack(self, rows: Iterable[Row]) -> None:
         """These are done. Harmless when repeated. Those of a server, one of a Cluster, that does not answer come
@@ -211,7 +212,7 @@ class Consumer:
         by_shard: dict[str, list[bytes]] = {}
         for row in rows:
             by_shard.setdefault(row.tag, []).append(row.id)
-        self._redis.ask_each([("XACK", f"{tag}:log", self.group, *ids) for tag, ids in by_shard.items()])
+        self._redis.ask_each([("XACK", tag + LOG, self.group, *ids) for tag, ids in by_shard.items()])
         self._held.difference_update((tag, row) for tag, ids in by_shard.items() for row in ids)
 
     def release(self, rows: Iterable[Row]) -> None:
@@ -244,30 +245,34 @@ class Consumer:
         return rows
 
     def _read(self, starts: dict[str, str], count: int) -> list[Row]:
+        """Rows behind `starts`, the same number of each shard first, then more of those that have more."""
         rows: list[Row] = []
-        missing: list[str] = []
-        parts = self._parts(list(starts))
-        while parts and len(rows) < count:
+        tags = [tag for part in self._parts(list(starts)) for tag in part]
+        while tags and len(rows) < count:
             left = count - len(rows)
-            asked, parts = parts[:left], parts[left:]
+            asked, tags = tags[:left], tags[left:]
             share = left // len(asked)
-            for part, reply in self._each(asked, lambda tags, n=share: self._reading(starts, tags, n)):  # type: ignore[misc]
-                before, fields = len(rows), iter(reply)
-                for name, found in zip(fields, fields, strict=True):
-                    tag = name.decode()
-                    if found is None:
-                        missing.append(tag)
-                    else:
-                        rows += [Row(tag, row, values) for row, values in found if values]
-                if len(rows) - before == share and starts[part[0]] == NEW:
-                    parts.append(part)  # it has more, perhaps
-        if missing:
-            self.remade += sum(self._run(LOG_OPEN, (self.group, "0"), missing))
+            parts = self._parts(asked)
+            try:
+                replies = self._redis.ask_each([self._reading(starts, part, share) for part in parts])
+            except StoreRefused as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                self.remade += sum(self._run(LOG_OPEN, (self.group, "0"), self._tags))
+                self._left = dict.fromkeys(self._tags, "0")  # other parts gave us theirs
+                break
+            for name, found in chain.from_iterable(reply or () for _, reply in self._reached(parts, replies)):
+                tag = name[: -len(LOG)].decode()
+                rows += [Row(tag, row, values) for row, values in found if values]
+                if len(found) == share and starts[tag] == NEW:
+                    tags.append(tag)
         return rows
 
-    def _reading(self, starts: dict[str, str], tags: Sequence[str], count: int) -> Call:
-        pairs = [field for tag in tags for field in (tag, starts[tag])]
-        return LOG_READ, (f"{tags[0]}:log",), (self.group, self._name, count, *pairs)
+    def _reading(self, starts: dict[str, str], tags: Sequence[str], count: int) -> tuple[Any, ...]:
+        """The command. It gives `count` rows of each stream; as a script, Lua would copy each field once more."""
+        ids = [starts[tag] for tag in tags]
+        keys = [tag + LOG for tag in tags]
+        return ("XREADGROUP", "GROUP", self.group, self._name, "COUNT", count, "STREAMS", *keys, *ids)
 
     def _read_left(self, count: int) -> list[Row]:
         """What was given out to us and never came, or was not acknowledged by an earlier life."""
@@ -288,7 +293,7 @@ class Consumer:
         """Rows that lie too long with whoever holds them; those that this consumer still works on stay out."""
         tags = [tag for part in self._parts(self._tags) for tag in part]
         commands = [
-            ("XAUTOCLAIM", f"{tag}:log", self.group, self._name, self._idle_ms, "0", "COUNT", CLAIM_ROWS)
+            ("XAUTOCLAIM", tag + LOG, self.group, self._name, self._idle_ms, "0", "COUNT", CLAIM_ROWS)
             for tag in tags
         ]
         rows = []
@@ -299,7 +304,7 @@ class Consumer:
     def _run(self, script: Script, common: Sequence[Any], tags: Sequence[str]) -> list[Any]:
         """Replies of a script whose last arguments are tags."""
         parts = self._parts(tags)
-        return [reply for _, reply in self._each(parts, lambda part: (script, (f"{part[0]}:log",), (*common, *part)))]
+        return [reply for _, reply in self._each(parts, lambda part: (script, (part[0] + LOG,), (*common, *part)))]
 
     def _parts(self, tags: Sequence[str]) -> list[Sequence[str]]:
         """The tags as they may be given to one script, but for those that were out of reach a moment ago."""
@@ -313,7 +318,13 @@ class Consumer:
         self, parts: Sequence[Sequence[str]], call: Callable[[Sequence[str]], Call]
     ) -> Iterator[tuple[Sequence[str], Any]]:
         """Run a script on all parts at once; each part that could be reached, and the reply."""
-        for part, reply in zip(parts, self._redis.run_each([call(part) for part in parts]), strict=True):
+        return self._reached(parts, self._redis.run_each([call(part) for part in parts]))
+
+    def _reached(
+        self, parts: Sequence[Sequence[str]], replies: Sequence[Any]
+    ) -> Iterator[tuple[Sequence[str], Any]]:
+        """Each part that could be reached, and the reply. Others are left alone for a while."""
+        for part, reply in zip(parts, replies, strict=True):
             if isinstance(reply, Exception):
                 self._away.update(dict.fromkeys(part, now() + AWAY_SECONDS))
                 self._left.update(dict.fromkeys(part, "0"))

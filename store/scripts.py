@@ -69,12 +69,11 @@ PEOPLE = (
 )  # fmt: skip
 
 LOG_OPEN = Script("log_open.lua")
-LOG_READ = Script("log_read.lua")
 LOG_TRIM = Script("log_trim.lua")
 
 WINDOW = Script("window.lua")
 
-LOG = (LOG_OPEN, LOG_READ, LOG_TRIM, WINDOW)
+LOG = (LOG_OPEN, LOG_TRIM, WINDOW)
 
 PUSH_TARGETS = Script("push_targets.lua")
 PUSH_PUT = Script("push_put.lua", "marks.lua")

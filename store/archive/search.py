@@ -11,7 +11,7 @@ all. What is found is a candidate: whoever asks looks at the message itself, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ import peewee
 
 from store.archive import unindexed
 from store.archive.database import MYSQL, kind_of
-from store.archive.messages import ENTRY_COLUMNS
+from store.archive.messages import DUPLICATES, ENTRY_COLUMNS
 from store.archive.unindexed import Filling, Place
 from store.entries import Entry
 
@@ -115,7 +115,42 @@ def _in_turn(db: peewee.Database) -> Iterator[None]:
 
 
 def _index(db: peewee.Database, places: Sequence[Place], terms_of: TermsOf) -> None:
-    """Make the rows of these messages what the messages say now."""
+    """Make the rows of these messages what the messages say now.
+
+    Nearly always all are new: an INSERT that works proves it. Looking for their rows first would cost as much again.
+    """
+    messages = {(session, entry.seq): entry for session, entry in _messages(db, places, "")}
+    if len({seq for _, seq in messages}) == len(messages) == len(places):
+        span_to = span_of if kind_of(db) == MYSQL else _no_span
+        rows = []
+        for (session, seq), entry in messages.items():
+            scopes, words = terms_of(session, entry)
+            if words:
+                span = span_to(seq)
+                rows.append((seq, " ".join([scope + span + word for scope in scopes for word in words]), session))
+        if len(rows) == len(places) and _insert(db, rows):
+            return
+    _index_again(db, places, terms_of)
+
+
+def _insert(db: peewee.Database, rows: Sequence[tuple[int, str, str]]) -> bool:
+    """Whether there was no row with any of these seqIds. When there was, some may have been written."""
+    try:
+        _write(db, "INSERT", rows)
+    except DUPLICATES:
+        return False
+    return True
+
+
+def _write(db: peewee.Database, verb: str, rows: Iterable[tuple[int, str, str]]) -> None:
+    """By seqId, ascending: FTS5 ends a segment whenever it gets a lower one."""
+    key = "seq" if kind_of(db) == MYSQL else "rowid"
+    marks = f"{db.param}, {db.param}, {db.param}"
+    db.cursor().executemany(f"{verb} INTO search ({key}, terms, sessions) VALUES ({marks})", sorted(rows))
+
+
+def _index_again(db: peewee.Database, places: Sequence[Place], terms_of: TermsOf) -> None:
+    """The same where there may be rows already, perhaps of other sessions as well."""
     spanned = kind_of(db) == MYSQL
     key = "seq" if spanned else "rowid"
     numbers = sorted({seq for _, seq in places})
@@ -129,14 +164,12 @@ def _index(db: peewee.Database, places: Sequence[Place], terms_of: TermsOf) -> N
             sessions.add(session)
             for scope in scopes:
                 terms.update([scope + span + word for word in words])
-    cursor = db.cursor()
     gone = [(seq,) for seq, (terms, _) in rows.items() if not terms]
     if gone:
-        cursor.executemany(f"DELETE FROM search WHERE {key} = {db.param}", gone)
+        db.cursor().executemany(f"DELETE FROM search WHERE {key} = {db.param}", gone)
     kept = [(seq, " ".join(terms), " ".join(sessions)) for seq, (terms, sessions) in rows.items() if terms]
     if kept:
-        marks = f"{db.param}, {db.param}, {db.param}"
-        cursor.executemany(f"REPLACE INTO search ({key}, terms, sessions) VALUES ({marks})", kept)
+        _write(db, "REPLACE", kept)
 
 
 def _sharing(db: peewee.Database, key: str, numbers: Sequence[int]) -> Iterator[Place]:
@@ -147,6 +180,11 @@ def _sharing(db: peewee.Database, key: str, numbers: Sequence[int]) -> Iterator[
         found = db.execute_sql(f"SELECT {key}, sessions FROM search WHERE {key} IN ({marks})", some).fetchall()
         for seq, sessions in found:
             yield from ((session, seq) for session in sessions.split())
+
+
+def _no_span(seq: int) -> str:
+    """SQLite's terms say nothing of the time."""
+    return ""
 
 
 def span_of(seq: int) -> str:

@@ -117,6 +117,7 @@ def test_no_two_queues_give_the_same_stamp(queues: Queues) -> None:
     queues.priority.add([("a", pack(n)) for n in range(BATCH)])  # at the same time, as servers of a Cluster do
     post(queues.sessions.commit, messages, False, lambda found, error: outcome.append(found))
     wait_until(lambda: outcome, "the messages")
+    assert len({stored.seq for stored in outcome[0]}) == BATCH, "nor do two sessions get the same number in one turn"
     rows = [queues.redis.ask("ZRANGE", KEYS.group_priority(group), 0, -1, "WITHSCORES") for group in groups]
     rows.append(queues.redis.ask("ZRANGE", KEYS.user_priority("a"), 0, -1, "WITHSCORES"))
     by_queue = [[int(stamp) for stamp in row[1::2]] for row in rows]
