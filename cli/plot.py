@@ -38,7 +38,7 @@ def draw(path: str, title: str, rows: Sequence[Row], span: int) -> None:
     pushes = [name for name in others if name.startswith("push.")]
     delivered = [name for name in others if name not in pushes]
     panels: list[tuple[str, Sequence[str]]] = [("messages", ())]
-    panels += [("users", USERS)] * ("users" in rows[0].numbers)
+    panels += [("users", [name for name in USERS if name in rows[0].numbers])] * ("users" in rows[0].numbers)
     panels += [("messages changed", CHANGES)] * bool(have & set(CHANGES))
     panels += [("deliveries", delivered)] * bool(delivered) + [("pushes", pushes)] * bool(pushes)
     figure = matplotlib.figure.Figure(figsize=(WIDTH, 0.8 + PANEL_HEIGHT * len(panels)), layout="constrained")

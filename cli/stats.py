@@ -83,17 +83,20 @@ def _stats(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([{"start": _iso(row.start), **row.numbers} for row in rows], indent=2))
     else:
-        _table(rows, options.by)
+        everything = options.user is None and options.group is None
+        active = str(_call(topology, "active_users", since, until, options.by)) if everything else ""
+        _table(rows, options.by, active)
     return 0
 
 
 def _rows(options: argparse.Namespace, topology: Topology, since: int, until: int) -> list[Row]:
     if options.user is not None:
         found = _call(topology, "user_statistics", options.user, since, until, options.by)
-        return [Row(sent[0], _sent(sent)) for sent in found]
+        kinds = [{"single": row[1] - row[5], "group": row[5]} for row in found]
+        return [Row(row[0], _sent(row[:5]) | by_kind) for row, by_kind in zip(found, kinds, strict=True)]
     if options.group is not None:
         found = _call(topology, "group_statistics", options.group, since, until, options.by)
-        return [Row(sent[0], _sent(sent)) for sent in found]
+        return [Row(row[0], _sent(row[:5]) | {"users": row[5]}) for row in found]
     periods = _call(topology, "statistics", since, until, options.by)
     others = sorted({number for period in periods for number, _ in period[1]} - set(TYPES))
     types = {**TYPES, **{number: f"type {number}" for number in others}}
@@ -142,15 +145,16 @@ def _call(topology: Topology, method: str, *args: Any) -> Any:
         raise MeshError(error.text) from None
 
 
-def _table(rows: Sequence[Row], by: str) -> None:
-    """Columns as wide as they need; users of several buckets are partly the same, so they have no sum."""
+def _table(rows: Sequence[Row], by: str, active: str) -> None:
+    """Columns as wide as they need. Users of several buckets are partly the same: how many are `active` in all of them
+    is no sum."""
     names = list(rows[0].numbers)
     totals = {name: sum(row.numbers[name] for row in rows) for name in names}
     lines = [[f"{by} (UTC)", *names]]
     form = "%Y-%m-%d %H:00" if by == "hour" else "%Y-%m-%d"
     for row in rows:
         lines.append([datetime.fromtimestamp(row.start, UTC).strftime(form), *(str(n) for n in row.numbers.values())])
-    lines.append(["total", *("" if name == "users" else str(totals[name]) for name in names)])
+    lines.append(["total", *(active if name == "users" else str(totals[name]) for name in names)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for first, *cells in lines:
         aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]

@@ -19,6 +19,28 @@ class Sent(NamedTuple):
     deleted: int
 
 
+class OfUser(NamedTuple):
+    """What one user sent in a bucket, and how many of the `messages` were in groups; the others were single chats."""
+
+    start: int
+    messages: int
+    revoked: int
+    overridden: int
+    deleted: int
+    in_groups: int
+
+
+class OfGroup(NamedTuple):
+    """What was sent in one group in a bucket, and how many users sent any of it."""
+
+    start: int
+    messages: int
+    revoked: int
+    overridden: int
+    deleted: int
+    users: int
+
+
 class Period(NamedTuple):
     """A bucket of everything. `types`: messages by pack type. `users` sent something in it, `new_users` the first
     message that they ever sent; `accounts` were made (with `auth.mode = "password"`). `outcomes`: what processes
@@ -55,13 +77,18 @@ class Statistics(Protocol):
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
-    def user_statistics(self, user: str, since: int, until: int, by: str) -> tuple[Sent, ...]:
+    def user_statistics(self, user: str, since: int, until: int, by: str) -> tuple[OfUser, ...]:
         """What a user sent, to whomever; nothing where he is unknown."""
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
-    def group_statistics(self, group: str, since: int, until: int, by: str) -> tuple[Sent, ...]:
+    def group_statistics(self, group: str, since: int, until: int, by: str) -> tuple[OfGroup, ...]:
         """What was sent in a group; nothing where it is unknown."""
+        ...
+
+    @call(timeout=ANSWER_SECONDS, idempotent=True)
+    def active_users(self, since: int, until: int, by: str) -> int:
+        """How many users sent anything in these buckets together."""
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)

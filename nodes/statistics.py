@@ -44,16 +44,24 @@ class StatisticsAnswers(c.Statistics):
             for start, made in zip(starts, accounts, strict=True)
         )  # fmt: skip
 
-    def user_statistics(self, user: str, since: int, until: int, by: str) -> tuple[c.Sent, ...]:
-        return self._of(Kind.USER, user, since, until, by)
-
-    def group_statistics(self, group: str, since: int, until: int, by: str) -> tuple[c.Sent, ...]:
-        return self._of(Kind.GROUP, group, since, until, by)
-
-    def _of(self, kind: Kind, name: str, since: int, until: int, by: str) -> tuple[c.Sent, ...]:
+    def user_statistics(self, user: str, since: int, until: int, by: str) -> tuple[c.OfUser, ...]:
         span, starts = _buckets(since, until, by)
-        sent = self._read(statistics.series, kind, name, span, starts)
-        return tuple(c.Sent(start, *sent.get(start, NOTHING)[:4]) for start in starts)
+        sent = self._read(statistics.series, Kind.USER, user, span, starts)
+        in_groups = self._read(statistics.in_groups, user, span, starts[0], starts[-1] + span)
+        found = []
+        for start in starts:
+            messages, revoked, overridden, deleted, _ = sent.get(start, NOTHING)
+            found.append(c.OfUser(start, messages, revoked, overridden, deleted, in_groups[start]))
+        return tuple(found)
+
+    def group_statistics(self, group: str, since: int, until: int, by: str) -> tuple[c.OfGroup, ...]:
+        span, starts = _buckets(since, until, by)
+        sent = self._read(statistics.series, Kind.GROUP, group, span, starts)
+        return tuple(c.OfGroup(start, *sent.get(start, NOTHING)) for start in starts)
+
+    def active_users(self, since: int, until: int, by: str) -> int:
+        span, starts = _buckets(since, until, by)
+        return int(self._read(statistics.active, span, starts[0], starts[-1] + span))
 
     def top_users(self, since: int, until: int, by: str, count: int) -> tuple[tuple[str, int], ...]:
         return self._top(Kind.USER, since, until, by, count)

@@ -37,13 +37,18 @@ def _count(messages: Iterable[tuple[str, int, int, str, int]]) -> tuple[Rollups,
                 users[span, start].add(sender)
             if session.startswith("GC_"):
                 places.append((3, span, start, session))
+                users[span, start, session].add(sender)
+                numbers[4, span, start, f"{sender} {session}"][0] += 1
             for place in places:
                 for i, one in enumerate((1, state & 1, state >> 1 & 1, state >> 2 & 1)):
                     numbers[place][i] += one
         if kind != 16:
             hour = seq // 3_600_000_000 * 3600
             first[sender] = min(hour, first.get(sender, hour))
-    rollups = {place: (*n, len(users[place[1:3]]) if place[0] == 0 else 0) for place, n in numbers.items()}
+    rollups = {}
+    for place, n in numbers.items():
+        who = users[place[1:3]] if place[0] == 0 else users[place[1:]] if place[0] == 3 else ()
+        rollups[place] = (*n, len(who))
     return rollups, first  # type: ignore[return-value]
 
 

@@ -59,10 +59,34 @@ class SentCount(msgspec.Struct):
     deleted: int
 
 
-class SentCounts(msgspec.Struct):
+class UserCount(SentCount):
+    """As above; `kinds`: messages by kind."""
+
+    kinds: dict[str, int]
+
+
+class GroupCount(SentCount):
+    """As above; `users` sent something."""
+
+    users: int
+
+
+class UserCounts(msgspec.Struct):
     """Ascending, without gaps."""
 
-    buckets: list[SentCount]
+    buckets: list[UserCount]
+
+
+class GroupCounts(msgspec.Struct):
+    """Ascending, without gaps."""
+
+    buckets: list[GroupCount]
+
+
+class Active(msgspec.Struct):
+    """How many users sent something."""
+
+    users: int
 
 
 class PeriodCount(msgspec.Struct):
@@ -131,6 +155,12 @@ class Archived:
             for p in periods
         ])  # fmt: skip
 
+    @route("GET", "/v1/statistics/active-users", scope="statistics:read", tag="statistics", errors=(422,),
+           summary="How many users sent something")  # fmt: skip
+    def active(self, call: Call, query: Asked) -> Active:
+        """In these buckets together: each user once."""
+        return Active(there(self._statistics).active_users(query.since // MS, -(-query.until // MS), query.by))
+
     @route("GET", "/v1/statistics/top-users", scope="statistics:read", tag="statistics", errors=(422,),
            summary="Which users sent the most")  # fmt: skip
     def top_users(self, call: Call, query: TopAsked) -> Ranking:
@@ -145,18 +175,21 @@ class Archived:
 
     @route("GET", "/v1/users/{user}/statistics", scope="statistics:read", tag="statistics", errors=(422,),
            summary="What a user sent, by hour or day")  # fmt: skip
-    def of_user(self, call: Call, user: wire.UserId, query: Asked) -> SentCounts:
+    def of_user(self, call: Call, user: wire.UserId, query: Asked) -> UserCounts:
         found = there(self._statistics).user_statistics(user, query.since // MS, -(-query.until // MS), query.by)
-        return SentCounts([SentCount(*_sent(row)) for row in found])
+        return UserCounts([
+            UserCount(row.start * MS, *row[1:5], {"single": row.messages - row.in_groups, "group": row.in_groups})
+            for row in found
+        ])  # fmt: skip
 
     @route("GET", "/v1/groups/{group}/statistics", scope="statistics:read", tag="statistics", errors=(404, 422),
            summary="What was sent in a group, by hour or day")  # fmt: skip
-    def of_group(self, call: Call, group: wire.GroupId, query: Asked) -> SentCounts:
+    def of_group(self, call: Call, group: wire.GroupId, query: Asked) -> GroupCounts:
         """Also of a group that was dismissed since."""
         found = there(self._statistics).group_statistics(group, query.since // MS, -(-query.until // MS), query.by)
         if not any(row.messages for row in found):
             self._nodes.group.info(group)
-        return SentCounts([SentCount(*_sent(row)) for row in found])
+        return GroupCounts([GroupCount(row.start * MS, *row[1:]) for row in found])
 
 
 def _sent(row: Sent) -> tuple[int, int, int, int, int]:

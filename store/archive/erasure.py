@@ -78,6 +78,8 @@ def forget(db: peewee.Database, user: str) -> None:
     something of his is no more: their keys tell names. All that the log holds of him must have come before."""
     with writing(db):
         db.execute_sql(f"DELETE FROM rollups WHERE kind = {Kind.USER:d} AND subject = {db.param}", (user,))
+        between = f"subject > {db.param} AND subject < {db.param}"
+        db.execute_sql(f"DELETE FROM rollups WHERE kind = {Kind.PART:d} AND {between}", (f"{user} ", f"{user}!"))
         db.execute_sql(f"DELETE FROM senders WHERE sender = {db.param}", (user,))
         for table in OWN:
             db.execute_sql(f"DELETE FROM {table} WHERE user = {db.param} AND gone = 1", (user,))

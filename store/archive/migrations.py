@@ -35,6 +35,8 @@ WORDS = {
         "search": "VIRTUAL TABLE IF NOT EXISTS search USING "
         "fts5(terms, sessions UNINDEXED, detail=none, columnsize=0, tokenize='ascii')",
         "ordered": "WITHOUT ROWID", "sender_keys": "", "div": "/",
+        "part": "sender || ' ' || session",
+        "else_users": "ON CONFLICT (kind, span, start, subject) DO UPDATE SET users = excluded.users",
     },
     MYSQL: {
         "session": "VARCHAR(140) CHARACTER SET ascii COLLATE ascii_bin",
@@ -48,6 +50,8 @@ WORDS = {
         "FULLTEXT KEY search_terms (terms)) ENGINE=InnoDB DEFAULT CHARACTER SET ascii COLLATE ascii_bin",
         "ordered": "ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
         "sender_keys": ", KEY senders_first (first)", "div": "DIV",
+        "part": "CONCAT(sender, ' ', session)",
+        "else_users": "ON DUPLICATE KEY UPDATE users = VALUES(users)",
     },
 }  # fmt: skip
 """What differs, by kind of database. Tables of SQLite lie in the order of writing and not of their keys, which halves
@@ -73,6 +77,20 @@ def _count_again() -> tuple[str, ...]:
             )
     first = "MIN(seq) {div} 3600000000 * 3600"
     return (*statements, f"REPLACE INTO senders SELECT sender, {first} FROM messages WHERE type <> 16 GROUP BY sender")
+
+
+def _count_parts() -> tuple[str, ...]:
+    """What users sent in which group, and how many did. What was noted and is not counted yet has no parts."""
+    statements = []
+    for span in (3600, 86_400):
+        start = f"seq {{div}} {span * 1_000_000} * {span}"
+        rest = "FROM messages WHERE SUBSTR(session, 1, 3) = 'GC_' GROUP BY bucket, who"
+        statements += [
+            f"REPLACE INTO rollups SELECT 4, {span}, {start} AS bucket, {{part}} AS who, COUNT(1), 0, 0, 0, 0 {rest}",
+            f"INSERT INTO rollups SELECT 3, {span}, {start} AS bucket, session AS who, 0, 0, 0, 0, "
+            f"COUNT(DISTINCT sender) {rest} {{else_users}}",
+        ]
+    return tuple(statements)
 
 
 THINGS = (
@@ -151,6 +169,7 @@ MIGRATIONS = (
     Migration(6, "uncounted", (
         "CREATE TABLE IF NOT EXISTS uncounted (id {serial}, tally {blob} NOT NULL) {table}",
     )),
+    Migration(7, "parts", _count_parts()),
 )  # fmt: skip
 
 

@@ -115,8 +115,8 @@ class Fill(Model):
 
 
 class Rollup(Model):
-    """What was sent within an hour or a day, by one user, in one group, of one type, or in all: kept by
-    `rollups.py`."""
+    """What was sent within an hour or a day, by one user, in one group, by one in another, of one type, or in all:
+    kept by `rollups.py`."""
 
     kind = peewee.IntegerField()
     """What `subject` is: one of `rollups.Kind`."""
@@ -131,7 +131,7 @@ class Rollup(Model):
     deleted = peewee.BigIntegerField()
     """How many of the messages are so by now."""
     users = peewee.BigIntegerField()
-    """Users that sent any, in the row of all; 0 in the others."""
+    """Users that sent any, in the row of all and in those of groups; 0 in the others."""
 
     class Meta:
         table_name = "rollups"

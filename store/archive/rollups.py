@@ -48,12 +48,14 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Kind(IntEnum):
-    """What a rollup is of; its `subject` is "", the number of a pack type, a user, a group."""
+    """What a rollup is of; its `subject` is "", the number of a pack type, a user, a group, or "user group" for what a
+    user sent in a group, of which `messages` are counted only."""
 
     ALL = 0
     TYPE = 1
     USER = 2
     GROUP = 3
+    PART = 4
 
 
 class Sent(NamedTuple):
@@ -133,11 +135,13 @@ def _tally(sent: Sequence[Sent]) -> Tally:
 
 def _tally_column(found: Mapping[Bucket, Counter[str]], column: str, messages: Sequence[Sent], times: int) -> None:
     for hour, some in _by_hour(messages):
+        in_groups = [m for m in some if m.session.startswith(GROUP_PREFIX)]
         for kind, names in (
             (Kind.ALL, {"": len(some)}),
             (Kind.TYPE, Counter([str(m.type) for m in some])),
             (Kind.USER, Counter([m.sender for m in some if m.type != NOTICE])),
-            (Kind.GROUP, Counter([m.session for m in some if m.session.startswith(GROUP_PREFIX)])),
+            (Kind.GROUP, Counter([m.session for m in in_groups])),
+            (Kind.PART, Counter([f"{m.sender} {m.session}" for m in in_groups if column == MESSAGES])),
         ):
             if names:
                 add = names if times == 1 else {name: times * n for name, n in names.items()}
@@ -153,20 +157,32 @@ def _by_hour(messages: Iterable[Sent]) -> Iterator[tuple[int, list[Sent]]]:
 
 
 def _count_users(db: peewee.Database, tally: Tally) -> None:
-    """Count users in the buckets in which they have sent nothing before. Who has a row of an hour has one of its day,
-    and is a known sender since that hour at the latest."""
-    of_days: defaultdict[Bucket, set[str]] = defaultdict(set)
+    """Count users in the buckets in which they have sent nothing before, of all and of groups."""
     first: dict[str, int] = {}
-    for bucket in sorted(tally, reverse=True):
-        if bucket[:2] == (Kind.USER, HOUR) and bucket.column == MESSAGES:
-            new = _without_row(db, bucket, tally[bucket])
-            _add_users(db, bucket, new)
-            of_days[bucket._replace(span=DAY, start=bucket.start // DAY * DAY)] |= new
-            first.update(dict.fromkeys(new, bucket.start))
-    for bucket, names in sorted(of_days.items()):
-        _add_users(db, bucket, _without_row(db, bucket, names))
+    for bucket, users in _newcomers(db, tally, Kind.USER):
+        if users:
+            _add(db, bucket._replace(kind=Kind.ALL, column=USERS), {"": len(users)})
+        if bucket.span == HOUR:
+            first.update(dict.fromkeys(users, bucket.start))
     if first:
         _note_senders(db, first)
+    for bucket, parts in _newcomers(db, tally, Kind.PART):
+        groups = Counter([part.partition(" ")[2] for part in parts])
+        if groups:
+            _add(db, bucket._replace(kind=Kind.GROUP, column=USERS), groups)
+
+
+def _newcomers(db: peewee.Database, tally: Tally, kind: Kind) -> Iterator[tuple[Bucket, set[str]]]:
+    """Who has sent nothing before in a bucket: the latest hour first, then days. Who has a row of an hour has one of
+    its day, and is a known sender since that hour at the latest."""
+    of_days: defaultdict[Bucket, set[str]] = defaultdict(set)
+    for bucket in sorted(tally, reverse=True):
+        if bucket[:2] == (kind, HOUR) and bucket.column == MESSAGES:
+            new = _without_row(db, bucket, tally[bucket])
+            of_days[bucket._replace(span=DAY, start=bucket.start // DAY * DAY)] |= new
+            yield bucket, new
+    for bucket, names in sorted(of_days.items()):
+        yield bucket, _without_row(db, bucket, names)
 
 
 def _without_row(db: peewee.Database, bucket: Bucket, names: Collection[str]) -> set[str]:
@@ -178,11 +194,6 @@ def _without_row(db: peewee.Database, bucket: Bucket, names: Collection[str]) ->
         )
         found.difference_update(name for (name,) in db.execute_sql(sql, some).fetchall())
     return found
-
-
-def _add_users(db: peewee.Database, bucket: Bucket, names: Collection[str]) -> None:
-    if names:
-        _add(db, bucket._replace(kind=Kind.ALL, column=USERS), {"": len(names)})
 
 
 def _add(db: peewee.Database, bucket: Bucket, names: Mapping[str, int]) -> None:

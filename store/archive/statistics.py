@@ -46,6 +46,22 @@ def by_type(db: peewee.Database, span: int, since: int, until: int) -> By:
     return found
 
 
+def in_groups(db: peewee.Database, user: str, span: int, since: int, until: int) -> Counter[int]:
+    """How many of a user's messages were in groups, by start."""
+    sql = (
+        f"SELECT start, SUM(messages) FROM rollups WHERE {_range(Kind.PART, span, since, until)} "
+        f"AND subject > {db.param} AND subject < {db.param} GROUP BY start"
+    )  # no id has a blank, or a character as low as "!"
+    return Counter({start: int(n) for start, n in db.execute_sql(sql, (f"{user} ", f"{user}!")).fetchall()})
+
+
+def active(db: peewee.Database, span: int, since: int, until: int) -> int:
+    """Users that sent anything, each once."""
+    sql = f"SELECT COUNT(DISTINCT subject) FROM rollups WHERE {_range(Kind.USER, span, since, until)} AND messages > 0"
+    found: int = db.execute_sql(sql).fetchone()[0]
+    return found
+
+
 def top(db: peewee.Database, kind: Kind, span: int, since: int, until: int, count: int) -> list[tuple[str, int]]:
     """Who sent, or had, the most messages, with their number."""
     sql = (

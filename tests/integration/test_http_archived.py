@@ -67,6 +67,10 @@ def test_what_was_sent_is_counted(web: Web, user: User) -> None:
 
     wait_until(lambda: total(f"/v1/users/{alice}/statistics") == 3, "the messages to be counted")
     assert total(f"/v1/groups/{group}/statistics") == 3 and total(f"/v1/users/{bob}/statistics") == 0
+    (kinds,) = [b["kinds"] for b in web.get(f"/v1/users/{alice}/statistics?{span()}").json["buckets"] if b["messages"]]
+    assert kinds == {"single": 0, "group": 3}
+    assert sum(b["users"] for b in web.get(f"/v1/groups/{group}/statistics?{span()}").json["buckets"]) == 1
+    assert web.get(f"/v1/statistics/active-users?{span()}").json["users"] >= 1
     everything = web.get(f"/v1/statistics?{span()}&by=day").json["buckets"]
     assert sum(b["kinds"].get("group", 0) for b in everything) >= 3 and everything[-1]["users"] >= 1
     ranking = web.get(f"/v1/statistics/top-groups?{span()}&limit=1000").json["ranking"]
