@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from mesh.cli import Subparsers, add_command, add_topology_options, load_topology, require_running
 from mesh.directories import check_run_dir
 from mesh.errors import MeshError
-from packs.ids import parties, single_session
+from packs.ids import business_session, parties, single_session
 from store.archive import carried, dataset
 from store.archive.database import Archive
 from store.archive.sessions import undrained
 from store.client import wait_until_ready
 from store.errors import StoreError
 from store.hot import HotStore
+from store.marks import Pairs
 from store.rebuild import Rebuild
 
 CONNECT_SECONDS = 10.0
@@ -65,7 +66,7 @@ def _run(store: HotStore, archive: Archive, force: bool) -> None:
         when = datetime.fromtimestamp(waiting.time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         print(f"not archived when {waiting.process} looked last, {when}: {waiting.rows} rows", file=sys.stderr)
     Rebuild(
-        store.writes, store.keys, archive, pair_of=single_session, parties_of=parties,
+        store.writes, store.keys, archive, pairs=Pairs(single_session, business_session), parties_of=parties,
         progress=lambda what, count: print(f"restored {count:>10} {what}"),
     ).run()  # fmt: skip
     store.mark_dataset(there)

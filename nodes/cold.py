@@ -7,12 +7,13 @@ import gevent
 from mesh.errors import ConfigError
 from mesh.log import Log
 from mesh.process import Process
-from packs.ids import parties, single_session
+from packs.ids import business_session, parties, single_session
 from store.archive import carried, dataset, migrations
 from store.archive.database import Archive
 from store.archive.sessions import undrained
 from store.errors import StoreRefused, StoreUnavailable
 from store.hot import HotStore
+from store.marks import Pairs
 from store.rebuild import Rebuild
 
 LOOK_SECONDS = 0.5
@@ -70,7 +71,7 @@ def rebuild(store: HotStore, archive: Archive, log: Log) -> None:
         if waiting.rows:
             log.warning("rows were not archived", process=waiting.process, rows=waiting.rows, time=waiting.time)
     work = Rebuild(
-        store.writes, store.keys, archive, pair_of=single_session, parties_of=parties,
+        store.writes, store.keys, archive, pairs=Pairs(single_session, business_session), parties_of=parties,
         progress=lambda what, count: log.info("restored", what=what, count=count),
     )  # fmt: skip
     work.run()

@@ -18,7 +18,7 @@ from nodes.social import DIRECT, SocialNode, require_ids, require_self, require_
 from packs import table as t
 from packs.codes import Code
 from packs.enums import SyncCommand
-from packs.ids import single_session
+from packs.ids import business_session, single_session
 from packs.structs import SUCCESS, CommonErrorCode, FriendInfo, FriendSyncResp
 from packs.structs_social import BlocklistResp, FriendRequest, FriendRequestsResp
 from store.errors import StoreError
@@ -112,7 +112,7 @@ class FriendsNode(SocialNode):
         return standings
 
     def _change(self, user: str, kind: str, rows: dict[str, str], limit: int, skip: str) -> None:
-        others = [Other(other, single_session(user, other), remark) for other, remark in rows.items()]
+        others = [Other(other, _sessions(user, kind, other), remark) for other, remark in rows.items()]
         status, told = self._store.friends.change(user, kind, others, limit)
         if status == FULL:
             raise AppError(Code.PARAM, f"more than {limit} users")
@@ -209,8 +209,7 @@ class FriendsNode(SocialNode):
     @handles(t.BLOCK)
     def _block(self, item: Item) -> CommonErrorCode:
         user = item.origin.user
-        others = require_others(user, item.message.user_ids)
-        self.require_accounts(others)
+        others = require_others(user, item.message.user_ids)  # accounts or not: apps have none
         self._change(user, BLOCK, dict.fromkeys(others, ""), self.settings.max_blocked, item.origin.connection)
         return SUCCESS
 
@@ -245,6 +244,12 @@ def require_others(user: str, others: Sequence[str]) -> list[str]:
     if user in found:
         raise AppError(Code.PARAM, "one has no relation to oneself")
     return found
+
+
+def _sessions(user: str, kind: str, other: str) -> str:
+    """Those in which a change matters."""
+    pair = single_session(user, other)
+    return f"{pair} {business_session(other, user)}" if kind in (BLOCK, UNBLOCK) else pair
 
 
 def _rows(item: Item) -> dict[str, str]:

@@ -23,6 +23,7 @@ from nodes import happenings, hot
 from nodes.auth import AuthSettings, read_secret
 from nodes.contracts import ApiKeys, Groups, KeyInfo, Notices, Packs, Push, User
 from nodes.contracts_erasure import Erasures
+from nodes.contracts_notices import NoticeControls
 from nodes.contracts_search import Search
 from nodes.contracts_statistics import Statistics
 from nodes.rest.acting import Nodes
@@ -70,6 +71,7 @@ class HttpNode(Node, ApiKeys):
     user: User | None
     group: Groups | None
     chat: Notices | None
+    msgop: NoticeControls | None
     push: Push | None
 
     def start(self) -> None:
@@ -100,7 +102,7 @@ class HttpNode(Node, ApiKeys):
         self._look = Every(LOOK_SECONDS, self._look_soon)
 
     def _make_routes(self) -> list[Route]:
-        nodes = Nodes(self._packs, self.user, self.group, self.chat)
+        nodes = Nodes(self._packs, self.user, self.group, self.chat, self.msgop)
         auth: AuthSettings = self.section("auth")
         system = System(self._reasons, self._monitor, self._processes, self._document)
         return routes_of(

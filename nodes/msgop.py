@@ -19,13 +19,14 @@ from mesh.errors import AppError, Overloaded, Timeout
 from nodes import hot, monitoring, publications, words
 from nodes.contracts import Archive
 from nodes.contracts_erasure import Erasing
+from nodes.contracts_notices import NoticeControls
 from nodes.packs import Item, PackNode, handles
 from nodes.reading import may_read
 from packs.codec import encode_payload
 from packs.codes import Code
 from packs.enums import ControlCommand
 from packs.flags import DUP
-from packs.ids import is_group_id, single_members
+from packs.ids import business_session, is_group_id, is_pack_id, is_user_id, parties, single_members
 from packs.pack import VERSION, Pack
 from packs.structs import SUCCESS, CommonErrorCode, MsgControl, MsgReaded
 from packs.table import MSG_CTRL, MSG_READ
@@ -79,7 +80,7 @@ class Act(NamedTuple):
     member: bool
 
 
-class MsgopNode(PackNode, Erasing):
+class MsgopNode(PackNode, NoticeControls, Erasing):
     """Controls and reads, types 17 and 18."""
 
     Settings = MsgopSettings
@@ -109,8 +110,13 @@ class MsgopNode(PackNode, Erasing):
     @handles(MSG_CTRL)
     def _control(self, item: Item) -> CommonErrorCode:
         self._require_room()
-        message = self._checked(item, self._max_payload_of(item.key))
-        self._do(Act(item.key, item.origin.user, item.request.pack_id, item.origin.connection, True), message)
+        session, user = item.key, item.origin.user
+        if item.message.operator_id and item.message.operator_id != user:
+            raise AppError(Code.CONN_DENIED, "operatorId is not you")
+        if not is_group_id(session) and not may_read(user, session):
+            raise AppError(Code.GROUP_NO_PRIVILEGE, "not your session")
+        message = self._checked(item.message, session, user, len(item.request.payload))
+        self._do(Act(session, user, item.request.pack_id, item.origin.connection, True), message)
         return SUCCESS
 
     def _require_room(self) -> None:
@@ -140,31 +146,25 @@ class MsgopNode(PackNode, Erasing):
             raise AppError(*_REFUSALS[outcome.status])
         message.timestamp = outcome.time
         self._publish_control(act, message, outcome)
-        users = single_members(session)
-        if users is not None:
+        if users := parties(session):
             kept = pack + outcome.time.to_bytes(TIME_BYTES, "big")
-            self._store.priority.add_now([(user, kept) for user in dict.fromkeys(users)])
+            self._store.priority.add_now([(user, kept) for user in users])
         self.stats.counts["controls"] += 1
 
-    def _checked(self, item: Item, max_payload: int) -> MsgControl:
-        """The control as it is passed on, but for its time. Raises `AppError`."""
-        message, user = item.message, item.origin.user
-        if message.operator_id and message.operator_id != user:
-            raise AppError(Code.CONN_DENIED, "operatorId is not you")
+    def _checked(self, message: MsgControl, session: str, operator: str, size: int) -> MsgControl:
+        """The control, whose payload has this `size`, as it is passed on, but for its time. Raises `AppError`."""
         if message.command not in self._windows:
             raise AppError(Code.MSG_COMMAND)
-        if not is_group_id(item.key) and not may_read(user, item.key):
-            raise AppError(Code.GROUP_NO_PRIVILEGE, "not your session")
         if message.command != ControlCommand.OVERRIDE:
             message.content = ""
-        elif len(item.request.payload) > max_payload:
+        elif size > self._max_payload_of(session):
             raise AppError(Code.MSG_TOO_LONG)
         elif not message.content:
             raise AppError(Code.MSG_TOO_SHORT)
         else:
-            message.content = self._allowed(message.content, item.key)
-        message.session_id, message.operator_id, message.timestamp = item.key, user, SOME_TIME
-        return message  # type: ignore[no-any-return]
+            message.content = self._allowed(message.content, session)
+        message.session_id, message.operator_id, message.timestamp = session, operator, SOME_TIME
+        return message
 
     def _allowed(self, content: str, session: str) -> str:
         """The content as it may be stored: its words are checked as those of a send are. Raises `AppError`."""
@@ -177,20 +177,32 @@ class MsgopNode(PackNode, Erasing):
         """To all who see the message, but for the connection that asked."""
         skip, pack_id, payload = act.skip, act.pack_id, encode_payload(message)
         flags = DUP if outcome.status == c.REPEATED else 0
-        users = single_members(act.session)
         if topic := monitoring.listeners(self, act.session):
             self.publish(topic, publications.delivery(skip, MSG_CTRL, flags, pack_id, payload))
-        if users is None:
+        if is_group_id(act.session):
             body = publications.group_delivery(skip, MSG_CTRL, flags, pack_id, payload, outcome.version)
             self._publish_if_held(publications.GROUP + act.session, body)
             return
         body = publications.delivery(skip, MSG_CTRL, flags, pack_id, payload)
-        for user in dict.fromkeys(users):
+        for user in parties(act.session):
             self._publish_if_held(publications.USER + user, body)
 
     def _publish_if_held(self, topic: str, body: bytes) -> None:
         if self.process.fanout.holders(topic):
             self.publish(topic, body)
+
+    # ---- for apps
+
+    def control_notice(
+        self, app: str, user: str, seq: int, pack_id: str, command: int, content: str, request: str
+    ) -> None:
+        self._require_room()
+        if not (is_user_id(app) and is_user_id(user) and is_pack_id(request)):
+            raise AppError(Code.PARAM, "a malformed id")
+        session = business_session(app, user)
+        message = MsgControl(command=command, session_id=session, pack_id=pack_id, seq_id=seq, content=content)
+        size = len(encode_payload(message))
+        self._do(Act(session, app, request, "", False), self._checked(message, session, app, size))
 
     # ---- for the erasure of a user
 

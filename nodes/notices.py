@@ -1,7 +1,7 @@
 """Business notices (16): what an app tells users, from other nodes and over HTTP, never from a client.
 
 A notice is stored, published and answered like any message (`nodes/messages.py`), in the session `BM_<app>_<user>` that
-only the user reads. There is no pack of a client to answer, so `Notice` stands for one.
+only the user reads, unless he has blocked the app. There is no pack of a client to answer, so `Notice` stands for one.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class NoticeNode(MessageNode, Notices):
             message = MsgReq(
                 sender=app, to=user, push_info=shown, content_type=content_type, content=content  # type: ignore[arg-type]
             )
-            draft = self.draft(Notice(call, app, flags, pack_id, message, finish), "")
+            draft = self.draft(Notice(call, app, flags, pack_id, message, finish), user)
             if draft is not None:
                 drafts.append(draft)
         return drafts

@@ -1,7 +1,8 @@
 -- Store the messages of one turn. Each item runs in its own pcall: one that fails leaves the others alone.
 -- KEYS[1]  a key of the shard (any), so that a Cluster routes the script
 -- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, step of stamps, then 8 per message:
---          tag, session, sender, peer ('' = no relation to check, '#' = the sender must be a member of this group),
+--          tag, session, sender, peer ('' = no relation to check, '#' = the sender must be a member of this group; an app
+--          needs no friends),
 --          dedup (digest of session, sender and packId), crc (4 bytes), marks, tail;
 --          marks: '1' it counts as unread, '2' it goes to its group's priority queue, '3' both, '0' neither; and 4 more:
 --          it is sent again, perhaps after so long that only the archive knows it
@@ -66,7 +67,7 @@ local function store(i)
   else
     head = call('HMGET', meta, 'q', 'n', 'b:' .. peer, 'f:' .. sender)
     if head[3] then return 5, 0, 0, 0 end
-    if require_friend and not head[4] then return 4, 0, 0, 0 end
+    if require_friend and not head[4] and string.sub(session, 1, 3) ~= 'BM_' then return 4, 0, 0, 0 end
   end
   if marks > '3' then
     if head[1] and (call('HEXISTS', meta, 'a') == 1 or call('ZCOUNT', tag .. ':h:' .. session, '-inf', remembered) > 0

@@ -42,10 +42,14 @@ UNFINISHED_SECONDS = 10.0
 
 
 class Other(NamedTuple):
-    """The other side of a change. `session` is that of the pair; an empty `remark` leaves the one that there is."""
+    """The other side of a change.
+
+    `sessions` are those whose messages are checked against it, separated by blanks: of one that is blocked also that of
+    his notices, should he be an app. An empty `remark` leaves the one that there is.
+    """
 
     user: str
-    session: str
+    sessions: str
     remark: str = ""
 
 
@@ -55,7 +59,7 @@ class Note(NamedTuple):
     kind: str
     user: str
     other: str
-    session: str
+    sessions: str
     version: str
 
 
@@ -145,10 +149,13 @@ class Friends:
         """Write the shards of the sessions; versions found there that are above ours and say otherwise."""
         calls: list[Call] = []
         asked: list[Note] = []
-        about = [note for note in notes if note.kind in (ADD, DELETE, BLOCK, UNBLOCK)]
-        for tag, chunk in _by_shard(about, lambda note: self._keys.session_tag(note.session)):
+        about = [
+            note._replace(sessions=session) for note in notes if note.kind in (ADD, DELETE, BLOCK, UNBLOCK)
+            for session in note.sessions.split(" ")
+        ]  # fmt: skip
+        for tag, chunk in _by_shard(about, lambda note: self._keys.session_tag(note.sessions)):
             asked += chunk
-            rows = [part for n in chunk for part in (n.session, n.kind, n.user, n.other, n.version)]
+            rows = [part for n in chunk for part in (n.sessions, n.kind, n.user, n.other, n.version)]
             calls.append((RELATE_PAIR, (f"{tag}:log",), (tag, *rows)))
         known = [int(version) for reply in self._writes.run_all(calls) for version in reply]
         return [
@@ -226,8 +233,8 @@ class Friends:
 
 
 def _note(found: bytes) -> Note:
-    kind, user, other, session, version = found.decode().split("\0")
-    return Note(kind, user, other, session, version)
+    kind, user, other, sessions, version = found.decode().split("\0")
+    return Note(kind, user, other, sessions, version)
 
 
 def _by_shard(notes: Iterable[Note], tag_of: Callable[[Note], str]) -> Iterator[tuple[str, Sequence[Note]]]:

@@ -18,14 +18,19 @@ from store.keys import PUSHING, USERS, Keys
 
 Command = tuple[Any, ...]
 Values = tuple[Any, ...]
-PairOf = Callable[[str, str], str]
-"""The session of two users."""
 INFO = ("name", "avatar", "owner", "desc", "limit", "mode", "created", "updated", "version", "handed")
 PROFILE = ("name", "avatar", "mobile", "birthday")
 ACCOUNT = ("password", "created", "disabled", "notBefore", "request")
 QUEUES = "queues"
 VERSION_GONE = 1
 """The lowest bit of a friendship's version says that there is none."""
+
+
+class Pairs(NamedTuple):
+    """How the sessions of two are called: of two users, and of an app and a user."""
+
+    single: Callable[[str, str], str]
+    notices: Callable[[str, str], str]
 
 
 class Thing(NamedTuple):
@@ -51,7 +56,7 @@ class Kind(NamedTuple):
     ids: int
     read: Callable[[Keys, Sequence[str]], list[Command]]
     values: Callable[[Sequence[Any]], Values | None]
-    restore: Callable[[Keys, PairOf, Sequence[str], Values], list[Command]]
+    restore: Callable[[Keys, Pairs, Sequence[str], Values], list[Command]]
     letter: str
     of_users: bool = True
 
@@ -94,7 +99,7 @@ def _user(found: Sequence[Any]) -> Values | None:
     return _text(password), _int(created), int(disabled is not None), _int(before), _text(request)
 
 
-def _put_user(keys: Keys, _: PairOf, ids: Sequence[str], v: Values) -> list[Command]:
+def _put_user(keys: Keys, _: Pairs, ids: Sequence[str], v: Values) -> list[Command]:
     fields = {"password": v[0], "created": v[1] or "", "disabled": "1" if v[2] else "", "notBefore": v[3] or "",
               "request": v[4]}  # fmt: skip
     account = _hash(keys.account(ids[0]), fields)
@@ -106,7 +111,7 @@ def _profile(found: Sequence[Any]) -> Values | None:
     return None if name is None else (_text(name), _text(avatar), _text(mobile), _int(birthday))
 
 
-def _put_profile(keys: Keys, _: PairOf, ids: Sequence[str], v: Values) -> list[Command]:
+def _put_profile(keys: Keys, _: Pairs, ids: Sequence[str], v: Values) -> list[Command]:
     return [("HSET", keys.of_user("i", ids[0]), *(part for pair in zip(PROFILE, v, strict=True) for part in pair))]
 
 
@@ -115,10 +120,10 @@ def _friend(found: Sequence[Any]) -> Values | None:
     return None if stamp is None and version is None else (_int(stamp), _int(version))
 
 
-def _put_friend(keys: Keys, pair_of: PairOf, ids: Sequence[str], v: Values) -> list[Command]:
+def _put_friend(keys: Keys, pairs: Pairs, ids: Sequence[str], v: Values) -> list[Command]:
     user, friend = ids
     stamp, version = v
-    meta = keys.meta(pair_of(user, friend))
+    meta = keys.meta(pairs.single(user, friend))
     commands: list[Command] = [("HSET", keys.of_user("v", user), friend, version), ("HSET", meta, "v", version)]
     if stamp:
         commands.append(("ZADD", keys.of_user("f", user), stamp, friend))
@@ -127,16 +132,18 @@ def _put_friend(keys: Keys, pair_of: PairOf, ids: Sequence[str], v: Values) -> l
     return commands
 
 
-def _put_block(keys: Keys, pair_of: PairOf, ids: Sequence[str], _: Values) -> list[Command]:
+def _put_block(keys: Keys, pairs: Pairs, ids: Sequence[str], _: Values) -> list[Command]:
     user, other = ids
-    return [("SADD", keys.of_user("b", user), other), ("HSET", keys.meta(pair_of(user, other)), f"b:{user}", "1")]
+    sessions = (pairs.single(user, other), pairs.notices(other, user))
+    flags = [("HSET", keys.meta(session), f"b:{user}", "1") for session in sessions]
+    return [("SADD", keys.of_user("b", user), other), *flags]
 
 
 def _score(found: Sequence[Any]) -> Values | None:
     return None if found[0] is None else (_int(found[0]),)
 
 
-def _put_attribute(keys: Keys, _: PairOf, ids: Sequence[str], v: Values) -> list[Command]:
+def _put_attribute(keys: Keys, _: Pairs, ids: Sequence[str], v: Values) -> list[Command]:
     user, about, subject, name = ids
     # The list of the names is made of the values when all are there (`store/rebuild.py`).
     return [("HSET", keys.of_user(about, user), f"{subject}\0{name}", v[0])]
@@ -149,7 +156,7 @@ def _group(found: Sequence[Any]) -> Values | None:
     return (*map(_text, texts), *map(_int, numbers), _text(found[0][9]))
 
 
-def _put_group(keys: Keys, _: PairOf, ids: Sequence[str], v: Values) -> list[Command]:
+def _put_group(keys: Keys, _: Pairs, ids: Sequence[str], v: Values) -> list[Command]:
     info = dict(zip(INFO, v, strict=True))
     handed = info.pop("handed")
     fields = [part for pair in info.items() for part in pair] + (["handed", handed] if handed else [])
@@ -167,7 +174,7 @@ def _tokens(found: Sequence[Any]) -> Values | None:
     return (msgspec.msgpack.encode(found[0]),) if found[0] else None
 
 
-def _put_tokens(keys: Keys, _: PairOf, ids: Sequence[str], v: Values) -> list[Command]:
+def _put_tokens(keys: Keys, _: Pairs, ids: Sequence[str], v: Values) -> list[Command]:
     fields = msgspec.msgpack.decode(v[0], type=list[bytes])
     return [("HSET", keys.of_user("k", ids[0]), *fields), ("SET", PUSHING, "1")]
 

@@ -14,7 +14,7 @@ from store.archive.database import Archive
 from store.client import Client
 from store.entries import DELETED
 from store.keys import GROUP_PREFIX, Keys
-from store.marks import KINDS, Command, PairOf, Values
+from store.marks import KINDS, Command, Pairs, Values
 from store.settings import LEAST
 
 CHUNK = 500
@@ -32,13 +32,13 @@ class Rebuild:
     backup brought (`store/archive/carried.py`) once Redis is marked."""
 
     def __init__(
-        self, client: Client, keys: Keys, archive: Archive, *, pair_of: PairOf, parties_of: PartiesOf,
+        self, client: Client, keys: Keys, archive: Archive, *, pairs: Pairs, parties_of: PartiesOf,
         progress: Progress,
     ) -> None:  # fmt: skip
         self._client = client
         self._keys = keys
         self._archive = archive
-        self._pair_of = pair_of
+        self._pairs = pairs
         self._parties_of = parties_of
         self._progress = progress
         self._members: dict[str, set[str]] = {}
@@ -64,7 +64,7 @@ class Rebuild:
 
     def _restore(self, kind: str, rows: list[tuple[tuple[str, ...], Values]]) -> None:
         restore = KINDS[kind].restore
-        self._send(command for ids, values in rows for command in restore(self._keys, self._pair_of, ids, values))
+        self._send(command for ids, values in rows for command in restore(self._keys, self._pairs, ids, values))
         if kind == "attributes":
             self._send(self._names(rows))
         self._progress(kind, len(rows))

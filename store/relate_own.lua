@@ -1,7 +1,7 @@
 -- Decide on a change of relations where its maker is kept: whole or not at all. What it means for the other shards is
 -- noted here, in the same step, until it is done there.
 -- KEYS[1]  the stamp key of this shard of users
--- ARGV     tag, user, kind, limit, floor, then 3 per other user: id, session of the pair, remark ('' leaves it)
+-- ARGV     tag, user, kind, limit, floor, then 3 per other user: id, sessions of the pair, remark ('' leaves it)
 --          kind   add, delete, block, unblock, ask, accept, decline
 --          limit  friends (add, accept) or blocked users (block) that he may have
 --          floor  the new versions of friendships are above it

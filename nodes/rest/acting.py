@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from mesh.contract import BoundMethod
 from mesh.errors import AppError
 from nodes.contracts import Groups, Notices, Origin, Packs, Request, User
+from nodes.contracts_notices import NoticeControls
 from packs.codec import decode_payload, encode_payload
 from packs.codes import Code
 from packs.pack import Pack
@@ -25,10 +26,11 @@ class Nodes:
     """What routes reach other nodes by; None for what the topology lacks."""
 
     def __init__(
-        self, packs: Callable[[str], Packs | None], user: User | None, group: Groups | None, chat: Notices | None
-    ) -> None:
+        self, packs: Callable[[str], Packs | None], user: User | None, group: Groups | None, chat: Notices | None,
+        msgop: NoticeControls | None,
+    ) -> None:  # fmt: skip
         self._packs: dict[str, Any] = {kind: packs(kind) for kind in ("chat", "group", "history", "msgop", "user")}
-        self._user, self._group, self._chat = user, group, chat
+        self._user, self._group, self._chat, self._msgop = user, group, chat, msgop
 
     @property
     def user(self) -> User:
@@ -41,6 +43,10 @@ class Nodes:
     @property
     def chat(self) -> Notices:
         return there(self._chat)
+
+    @property
+    def msgop(self) -> NoticeControls:
+        return there(self._msgop)
 
     def ordered(self, pack_type: int) -> BoundMethod:
         """How messages of a type are handed to their node."""

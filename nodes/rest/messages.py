@@ -17,7 +17,7 @@ from packs.codec import decode_payload, encode_payload
 from packs.codes import Code
 from packs.enums import ControlCommand
 from packs.flags import COUNTER, HIGH_PRIORITY
-from packs.ids import business_session, single_session
+from packs.ids import business_members, business_session, single_session
 from packs.structs import NO_PUSH_INFO, MsgAck, MsgControl, MsgReq, PushInfo
 from packs.table import MSG_CTRL, MSG_GROUP_CHAT, MSG_SINGLE_CHAT
 from webapi.api import unique
@@ -68,19 +68,19 @@ class Messages:
     @route("POST", "/v1/sessions/{session}/messages/{seq_id}/revoke", scope="messages:write", tag="messages",
            errors=(422,), summary="Revoke a message")  # fmt: skip
     def revoke(self, call: Call, session: wire.SessionId, seq_id: wire.SeqId, body: wire.Operator) -> wire.Done:
-        """As its sender, within the system's window, or as the owner of the group."""
+        """As its sender, which of a notice is the app, within the system's window, or as the owner of the group."""
         return self._control(call, session, seq_id, body.operator, ControlCommand.REVOKE)
 
     @route("PUT", "/v1/sessions/{session}/messages/{seq_id}/content", scope="messages:write", tag="messages",
            errors=(422,), summary="Replace the content of a message")  # fmt: skip
     def override(self, call: Call, session: wire.SessionId, seq_id: wire.SeqId, body: wire.Override) -> wire.Done:
-        """As its sender, within the system's window, or as the owner of the group."""
+        """As its sender, which of a notice is the app, within the system's window, or as the owner of the group."""
         return self._control(call, session, seq_id, body.operator, ControlCommand.OVERRIDE, body.content)
 
     @route("DELETE", "/v1/sessions/{session}/messages/{seq_id}", scope="messages:write", tag="messages", errors=(422,),
            summary="Delete a message for everybody")  # fmt: skip
     def delete(self, call: Call, session: wire.SessionId, seq_id: wire.SeqId, query: wire.OperatorQuery) -> wire.Done:
-        """As its sender or as the owner of the group."""
+        """As its sender, which of a notice is the app, or as the owner of the group."""
         try:
             return self._control(call, session, seq_id, query.operator, ControlCommand.DELETE)
         except ApiError as error:
@@ -91,6 +91,12 @@ class Messages:
     def _control(
         self, call: Call, session: str, seq_id: int, operator: str, command: ControlCommand, content: str = ""
     ) -> wire.Done:
+        app, user = business_members(session) or ("", "")
+        if operator == app:  # the sender of a notice; over HTTP anybody may be an app, as he may be any user
+            notice = self._nodes.message(call, user, session, seq_id)
+            request = unique(call.seed, f"{MSG_CTRL} ")
+            self._nodes.msgop.control_notice(app, user, seq_id, notice.pack_id, command, content, request)
+            return wire.Done()
         found = self._nodes.message(call, operator, session, seq_id)
         asked = MsgControl(command=command, session_id=session, pack_id=found.pack_id, seq_id=seq_id, content=content)
         self._nodes.ask(call, operator, MSG_CTRL, asked)

@@ -12,8 +12,10 @@ from packs import structs as s
 from packs import table as t
 from packs.codec import JSON
 from packs.flags import COUNTER, DUP, HIGH_PRIORITY
+from tests import people
 from tests.raw import Raw, code, decode
 from tests.system import System, running, topology_text
+from tests.web import Web
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 NO_PUSH = ["", "", ""]
@@ -145,9 +147,53 @@ def test_a_client_may_not_send_one(system: System, user: Callable[[], str]) -> N
     assert code(raw.ask_any(t.MSG_BIZ_NOTIFY, {"to": user(), "content": "x"})) == 1
 
 
+def test_who_has_blocked_an_app_hears_no_more_of_it(system: System, user: Callable[[], str]) -> None:
+    alice = user()
+    raw = system.client(alice)
+    first = notify(system, "shop", alice)
+    assert people.block(raw, "shop") == 0
+    assert refused(system, "shop", alice, "more", 1, COUNTER, NO_PUSH, "n2").startswith("AppError: 51")
+    assert notify(system, "shop", alice) == first._replace(repeated=True)  # what was stored is stored
+    many = system.call("chat.notify_many", "shop", [alice, user()], "sale", 1, 0, NO_PUSH, "n3")
+    assert [Receipt(*r).code for r in many] == [51, 0]
+    reply = Web(system.http(), system.first_key).post("/v1/messages", {"app": "shop", "to": alice, "content": "x"})
+    assert (reply.status, reply.error) == (403, "blocked")
+    assert notify(system, "bank", alice).code == 0
+    assert people.unblock(raw, "shop") == 0
+    assert notify(system, "shop", alice, "again", "n4").code == 0
+    assert [m.content for m in raw.history(f"BM_shop_{alice}")] == ["again", "news"]
+
+
+def test_an_app_changes_its_notices_and_nobody_else_does(system: System, user: Callable[[], str]) -> None:
+    alice = user()
+    raw, phone = system.client(alice), system.client(alice, device_type=1)
+    session = f"BM_shop_{alice}"
+    seqs = [notify(system, "shop", alice, f"{n}", f"n{n}").seq_id for n in range(3)]
+    for name in (alice, "shop"):  # a user who is called like the app is not the app
+        asked = s.MsgControl(command=1, session_id=session, pack_id="n0", seq_id=seqs[0])
+        assert code(system.client(name, device_type=6).ask(t.MSG_CTRL, asked)) == 33
+    web = Web(system.http(), system.first_key)
+    at = f"/v1/sessions/{session}/messages"
+    for device in (raw, phone):
+        assert [device.push(t.MSG_BIZ_NOTIFY).seq_id for _ in seqs] == seqs
+    assert web.post(f"{at}/{seqs[0]}/revoke", {"operator": "shop"}).status == 200
+    for device in (raw, phone):
+        pushed = device.push(t.MSG_CTRL)
+        assert (pushed.command, pushed.seq_id, pushed.pack_id, pushed.operator_id) == (1, seqs[0], "n0", "shop")
+    assert web.ask("PUT", f"{at}/{seqs[1]}/content", {"operator": "shop", "content": "new"}).status == 200
+    assert web.ask("DELETE", f"{at}/{seqs[2]}?operator=shop").status == 200
+    assert web.post(f"{at}/{seqs[1]}/revoke", {"operator": alice}).status == 403
+    assert web.post(f"{at}/{seqs[2]}/revoke", {"operator": "shop"}).status == 404
+    assert [m.content for m in raw.history(session)] == ["new", ""]
+    kept = raw.ask_any(t.HIGH_PRIOR_MSG_SYNC, {"seqId": 0})
+    assert [pack.type for pack in kept.msgs] == [t.MSG_CTRL] * 3
+
+
 @pytest.fixture(scope="module")
 def accounts() -> Iterator[System]:
-    tables = {"auth": {"mode": "password"}, "words": {"single": ["scam"]}}
+    tables: dict[str, dict[str, Any]] = {
+        "auth": {"mode": "password"}, "words": {"single": ["scam"]}, "node.chat": {"require_friend": True},
+    }  # fmt: skip
     with running(topology_text(tables=tables)) as found:
         found.call("user.add_account", "alice", "secret", False)
         yield found
@@ -159,3 +205,5 @@ def test_only_accounts_and_only_good_words(accounts: System) -> None:
     assert notify(accounts, "shop", "alice").code == 0
     receipts = accounts.call("chat.notify_many", "shop", ["alice", "nobody"], "x", 1, 0, NO_PUSH, "p2")
     assert [r[0] for r in receipts] == [0, 2]
+    assert people.block(accounts.client("alice", password="secret"), "shop") == 0  # which has no account
+    assert refused(accounts, "shop", "alice", "y", 1, 0, NO_PUSH, "p3").startswith("AppError: 51")
