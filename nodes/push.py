@@ -71,11 +71,14 @@ class PushNode(PackNode, Push):
             sender = Sender(outlet, queue, self._store.unread, self.stats, self.log, forget, self._failed)
             self._senders[app, vendor] = sender
             self._gauges(f"push.{app}.{vendor}", sender)
-        self._recipients = Recipients(self._store, self.process.fanout, settings, self._senders, self._count)
+        alone = len(self.process.topology.instances("push")) == 1
+        self._recipients = Recipients(
+            self._store, self.process.fanout, settings, self._senders, self._count, alone=alone
+        )  # fmt: skip
         consumer = self._store.consumer(log.PUSH, self.process.name)
         trims = not self.process.topology.instances(hot.ARCHIVE_NODE)
         self._feed = Feed(consumer, self._recipients, settings, self.stats, self.log, trims)
-        self._missed = Missed(self._store, self.process.fanout, self._recipients, settings, self.log)
+        self._missed = Missed(self._store, self.process.fanout, self._recipients, self._feed, settings, self.log)
         self.stats.gauge("push.resting", lambda: self._feed.held)
         self._reports = Outcomes(self, self.olap, self._outcomes) if self.olap is not None else None
 

@@ -92,6 +92,12 @@ class Feed:
         self._gathered = 0
         self._stopping = False
 
+    def holds(self, session: str, user: str, seq: int) -> bool:
+        """Whether it will still push this message to him, or a newer one of the session, if he is away."""
+        bursts = (self._bursts.get((session, to)) for to in (user, ""))
+        gathered = any(b is not None and b.newest is not None and b.newest.seq >= seq for b in bursts)
+        return gathered or (session, seq) in self._by_message
+
     @property
     def held(self) -> int:
         """Rows that rest or are gathered."""

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import gevent
 
 from mesh.loop import now, wait_for
-from nodes import publications
-from nodes.push_recipients import Notice, Recipients, notice_of
+from nodes import publications, push_settings
+from nodes.push_recipients import EVERYBODY, Notice, Recipients, notice_of
 from packs.codec import decode_payload
 from packs.errors import PayloadError
 from packs.flags import COUNTER
 from packs.structs import MsgReq
-from store.entries import REVOKED
+from packs.table import MSG_GROUP_CHAT
+from store.entries import REVOKED, Entry
 from store.errors import StoreError
 from store.recent import Recent
 from store.sessions import Overview
@@ -27,6 +28,7 @@ from store.sessions import Overview
 if TYPE_CHECKING:
     from mesh.fanout import Fanout
     from mesh.log import Log
+    from nodes.push_feed import Feed
     from nodes.push_settings import PushSettings
     from store.hot import HotStore
 
@@ -37,6 +39,8 @@ UNHEARD_MS = 60_000
 LATELY_MS = 300_000
 """Connections that ended before that have been looked at."""
 SESSIONS = 200
+MENTIONS_MAX = 200
+"""Messages of a large group among which mentions are looked for."""
 MARGIN_US = 2_000_000
 """By how much the stamp of a session may be older than its newest message."""
 LOOK_SECONDS = 0.25
@@ -46,10 +50,11 @@ class Missed:
     """Looks again after users whose connections ended."""
 
     def __init__(
-        self, store: HotStore, fanout: Fanout, recipients: Recipients, settings: PushSettings, log: Log
+        self, store: HotStore, fanout: Fanout, recipients: Recipients, feed: Feed, settings: PushSettings, log: Log
     ) -> None:
         self._store = store
         self._recipients = recipients
+        self._feed = feed
         self._settings = settings
         self._log = log
         self._gone: dict[str, float] = {}  # user -> when to look
@@ -120,12 +125,31 @@ class Missed:
             return None
         if self._recipients.was_pushed(user, overview.session, entry.seq):
             return None
+        if self._feed.holds(overview.session, user, entry.seq):
+            return None  # it came after he had gone
         try:
             message = decode_payload(MsgReq, entry.payload)
         except PayloadError:
             return None
         if message.sender == user or entry.state & REVOKED:
             return None
+        if entry.type == MSG_GROUP_CHAT and not self._may_hear(user, overview.session, since):
+            return None
         return notice_of(
             overview.session, entry, message, count=overview.unread, user=user, expires=expires
         )  # fmt: skip
+
+    def _may_hear(self, user: str, group: str, since: int) -> bool:
+        """Whether what came in a group since then is pushed to him."""
+        policy = self._recipients.policy(group)
+        if policy != push_settings.MENTIONS:
+            return policy != push_settings.OFF
+        return any(_mentions(user, entry) for entry in self._store.unread.after(group, since, MENTIONS_MAX))
+
+
+def _mentions(user: str, entry: Entry) -> bool:
+    try:
+        mentions = decode_payload(MsgReq, entry.payload).mentions
+    except PayloadError:
+        return False
+    return user in mentions or EVERYBODY in mentions

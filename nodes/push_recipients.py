@@ -46,6 +46,8 @@ NAMES_MAX = 10_000
 LATELY_SECONDS = 300.0
 """How long it is remembered, at least, what was pushed to whom: longer than it takes to see that somebody is gone."""
 LATELY_MAX = 500_000
+CLOCKS_SECONDS = 2.0
+"""By how much the clock of Redis may differ."""
 T = TypeVar("T")
 
 EVERYBODY = "*"
@@ -77,9 +79,9 @@ class Recipients:
 
     def __init__(
         self, store: HotStore, fanout: Fanout, settings: PushSettings, senders: Mapping[tuple[str, str], Sender],
-        count: Callable[[str, int], None],
+        count: Callable[[str, int], None], *, alone: bool,
     ) -> None:  # fmt: skip
-        """`senders` by (app, vendor); `count(name, number)` counts."""
+        """`senders` by (app, vendor); `count(name, number)` counts. `alone`: no other push node pushes."""
         self._store = store
         self._fanout = fanout
         self._settings = settings
@@ -92,6 +94,8 @@ class Recipients:
         self._lately: dict[tuple[str, str], int] = {}  # (user, session) -> newest seqId that was pushed
         self._before: dict[tuple[str, str], int] = {}  # the same of the time before
         self._turn_at = now() + LATELY_SECONDS
+        self._alone = alone
+        self._begun = self._known = time.time()  # `_lately` tells of all since the one, `_before` since the other
         self._digests: dict[str, float] = {}  # large group -> when the next digest may be sent
         self._undigested: dict[str, Notice] = {}  # large group -> the newest that no digest has told of
 
@@ -150,19 +154,24 @@ class Recipients:
 
     def _members(self, notice: Notice) -> Iterator[Sequence[str]]:
         """Those of the group who may hear of it, whether they are there or not, in parts."""
-        sender, mentioned, policy = notice.message.sender, set(notice.mentions), self._settings.large_group_policy
-        if policy != push_settings.ALL and self._store.groups.size(notice.group) > self._settings.large_group:
-            if policy == push_settings.OFF:
-                return
-            if policy == push_settings.MENTIONS and EVERYBODY not in mentioned:
-                found = self._store.groups.present(notice.group, sorted(mentioned - {sender})) if mentioned else None
-                if found is not None:
-                    yield found.members
-                return
-            if policy == push_settings.DIGEST and not self._digest(notice):
-                return
+        sender, mentioned, policy = notice.message.sender, set(notice.mentions), self.policy(notice.group)
+        if policy == push_settings.OFF:
+            return
+        if policy == push_settings.MENTIONS and EVERYBODY not in mentioned:
+            found = self._store.groups.present(notice.group, sorted(mentioned - {sender})) if mentioned else None
+            if found is not None:
+                yield found.members
+            return
+        if policy == push_settings.DIGEST and not self._digest(notice):
+            return
         for members in self._store.groups.scan(notice.group, SCANNED):
             yield [user for user in members if user != sender]
+
+    def policy(self, group: str) -> str:
+        """What is pushed of a group: everything, unless it is large."""
+        policy = self._settings.large_group_policy
+        large = policy != push_settings.ALL and self._store.groups.size(group) > self._settings.large_group
+        return policy if large else push_settings.ALL
 
     def _digest(self, notice: Notice) -> bool:
         """Whether it is time for a digest of this group; else `digests` will tell."""
@@ -206,7 +215,11 @@ class Recipients:
     def _was_told(self, notice: Notice, user: str) -> bool:
         """Whether there is nothing new in it for him: what became of a message only matters while it is what his phone
         shows of the session."""
-        return self.was_pushed(user, notice.session, notice.seq + 1 if notice.kind else notice.seq)
+        if not notice.kind:
+            return self.was_pushed(user, notice.session, notice.seq)
+        never = self._alone and notice.seq / 1e6 > self._known + CLOCKS_SECONDS
+        never = never and not self.was_pushed(user, notice.session, notice.seq)
+        return never or self.was_pushed(user, notice.session, notice.seq + 1)
 
     def was_pushed(self, user: str, session: str, seq: int) -> bool:
         """Whether this message was pushed to him lately, or a newer one of the session."""
@@ -217,6 +230,7 @@ class Recipients:
         if now() >= self._turn_at or len(self._lately) > LATELY_MAX:
             self._lately, self._before = {}, self._lately
             self._turn_at = now() + LATELY_SECONDS
+            self._begun, self._known = time.time(), self._begun
         for user, session, seq in pushed:
             self._lately[user, session] = seq
 

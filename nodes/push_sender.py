@@ -7,6 +7,7 @@ read again, so it may be sent twice; its id and what it replaces stay the same, 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -71,9 +72,9 @@ class Sender:
     ) -> None:  # fmt: skip
         self.outlet = outlet
         self.queue = queue
-        self.waiting = Waiting(0, 0)
+        self.waiting = Waiting(0, 0, 0, b"")
         self.oldest = 0.0
-        """Seconds since the queueing of what was read last."""
+        """Seconds since the queueing of the oldest push that is not settled, nearly."""
         self._unread = unread
         self._stats = stats
         self._log = log
@@ -119,11 +120,20 @@ class Sender:
         while not self._stopping:
             try:
                 self.waiting = self.queue.due()
+                self.oldest = self._age()
             except StoreError:
                 pass  # the next look tells
             if self.waiting.queued:
                 self._wake.set()
             gevent.sleep(DUE_SECONDS)
+
+    def _age(self) -> float:
+        """In the queue they lie in order; of those that wait, the next one has waited longest, nearly."""
+        clock = int(time.time() * 1000)
+        began = [self.waiting.since or clock]
+        with contextlib.suppress(msgspec.MsgspecError):
+            began += [push_entries.decode(self.waiting.next).queued] if self.waiting.next else []
+        return max(0, clock - min(began)) / 1000
 
     def wake(self) -> None:
         """Something was added."""
@@ -167,7 +177,6 @@ class Sender:
         count = 1 if breaker.trying else max(1, min(READ_AT_ONCE, int((limit - self._under_way) / self._usual)))
         found = [(id_, entry) for id_, entry in self.queue.read(count) if id_ not in self._jobs]
         if not found:
-            self.oldest = 0.0
             self._wake.wait(IDLE_SECONDS)
             return
         jobs = [job for id_, entry in found if (job := self._job(id_, entry)) is not None]
@@ -187,7 +196,6 @@ class Sender:
 
     def _begin(self, jobs: list[_Job]) -> None:
         clock = time.time()
-        self.oldest = max((clock - job.entry.queued / 1000 for job in jobs), default=0.0)
         rows: list[tuple[_Job, Note, Target]] = []
         for job in jobs:
             self._jobs[job.id] = job
@@ -273,7 +281,7 @@ class Sender:
         for _, _, target, since in dead:
             self._patient(lambda t=target, s=since: self._forget(t.user, t.field, t.token, s))  # type: ignore[misc]
 
-    def _dead(self, items: Sequence[_Item], verdicts: Sequence[Verdict]) -> list[tuple[_Job, Note, Target, int]]:
+    def _dead(self, items: Sequence[_Item], verdicts: Sequence[Verdict]) -> Sequence[tuple[_Job, Note, Target, int]]:
         """Those whose tokens are to be unregistered."""
         accepted = sum(v.outcome in (Outcome.ACCEPTED, Outcome.SKIPPED) for v in verdicts)
         dead = [
@@ -283,7 +291,7 @@ class Sender:
         ]
         if not accepted and not dead:
             return []
-        return self.outlet.dead.note(accepted, dead)  # type: ignore[return-value]
+        return self.outlet.dead.note(accepted, dead)
 
     def _judge(self, item: _Item, verdict: Verdict) -> None:
         job, note, target, _ = item

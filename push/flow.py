@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from typing import TypeVar
 
 import gevent
 
@@ -21,14 +22,16 @@ VENDORS_MIDNIGHT = 16 * 3600
 OPEN_AFTER = 10
 """Failures in a row after which a vendor is left alone for a while."""
 FIRST_REST, LONGEST_REST = 1.0, 60.0
+CONFIG_AFTER = 3
 CONFIG_REST = 60.0
-"""How long nothing is sent after the vendor said that our key or app is wrong."""
+"""How long nothing is sent after the vendor said that our key or app is wrong: at the first time, or so often in a row
+once it has worked. One token of another app must not stop all others."""
 FEW_DEAD = 3
 """Tokens that may be taken for dead while nothing at all is accepted."""
-MAX_DOUBTED = 10_000
+T = TypeVar("T")
 
 FAILED = frozenset((Outcome.SERVER, Outcome.LOST, Outcome.UNREACHABLE, Outcome.UNKNOWN))
-RETRIED = FAILED | {Outcome.THROTTLED, Outcome.CONFIG, Outcome.QUOTA}
+RETRIED = FAILED | {Outcome.THROTTLED, Outcome.BUSY, Outcome.CONFIG, Outcome.QUOTA}
 
 
 class Throttle:
@@ -57,6 +60,8 @@ class Breaker:
 
     def __init__(self) -> None:
         self._failures = 0
+        self._refusals = 0
+        self._worked = False
         self._rest = FIRST_REST
         self._until = 0.0
 
@@ -72,17 +77,26 @@ class Breaker:
 
     def note(self, verdicts: Sequence[Verdict]) -> None:
         """What became of a call."""
-        if any(v.outcome is Outcome.CONFIG for v in verdicts):
-            self._until = now() + CONFIG_REST
-        elif any(v.outcome is Outcome.QUOTA for v in verdicts):
+        outcomes = {verdict.outcome for verdict in verdicts}
+        if Outcome.ACCEPTED in outcomes:
+            self._worked, self._refusals = True, 0
+            self._close()
+        elif Outcome.CONFIG in outcomes:
+            self._refusals += 1
+            if self._refusals >= CONFIG_AFTER or not self._worked:
+                self._until = now() + CONFIG_REST
+        elif Outcome.QUOTA in outcomes:
             self._until = now() + seconds_of_day_left()
-        elif all(v.outcome in FAILED for v in verdicts):
+        elif outcomes <= FAILED:
             self._failures += 1
             if self._failures >= OPEN_AFTER and now() >= self._until:
                 self._until = now() + self._rest
                 self._rest = min(LONGEST_REST, 2 * self._rest)
         else:
-            self._failures, self._rest, self._until = 0, FIRST_REST, 0.0
+            self._close()
+
+    def _close(self) -> None:
+        self._failures, self._rest, self._until = 0, FIRST_REST, 0.0
 
 
 def seconds_of_day_left() -> float:
@@ -100,9 +114,9 @@ def pause_before_retry(verdict: Verdict, tries: int, server_pause: float) -> flo
         return seconds_of_day_left()
     if verdict.retry_after > 0:
         return min(LONGEST_WISH, verdict.retry_after) * random.uniform(1.0, 1.2)
-    first = {Outcome.SERVER: server_pause, Outcome.THROTTLED: 10.0, Outcome.CONFIG: CONFIG_REST}.get(
-        verdict.outcome, 1.0
-    )
+    first = {
+        Outcome.SERVER: server_pause, Outcome.THROTTLED: 10.0, Outcome.BUSY: 10.0, Outcome.CONFIG: CONFIG_REST,
+    }.get(verdict.outcome, 1.0)  # fmt: skip
     return min(max(LONGEST_PAUSE, first), first * 2.0 ** (tries - 1)) * random.uniform(0.8, 1.2)
 
 
@@ -110,23 +124,16 @@ class DeadTokens:
     """Believes that tokens are dead only when others are alive: a wrong package or key makes every token look dead."""
 
     def __init__(self) -> None:
-        self._doubted: list[object] = []
         self._believed = 0  # since the last success
+        self.doubted = 0
+        """Tokens that looked dead since the last success and were kept. When they are dead, the next push shows it."""
 
-    @property
-    def doubted(self) -> int:
-        return len(self._doubted)
-
-    def note(self, accepted: int, dead: Sequence[object]) -> list[object]:
+    def note(self, accepted: int, dead: Sequence[T]) -> Sequence[T]:
         """What became of a call; returns which tokens are to be unregistered now."""
         if accepted:
-            believed, self._doubted, self._believed = [*self._doubted, *dead], [], 0
-            return believed
-        believed = []
-        for token in dead:
-            if self._believed < FEW_DEAD:
-                self._believed += 1
-                believed.append(token)
-            elif len(self._doubted) < MAX_DOUBTED:
-                self._doubted.append(token)
+            self._believed = self.doubted = 0
+            return dead
+        believed = dead[: FEW_DEAD - self._believed]
+        self._believed += len(believed)
+        self.doubted += len(dead) - len(believed)
         return believed

@@ -45,6 +45,8 @@ class Outcome(Enum):
     AUTH = "auth"
     """Our credential has expired."""
     THROTTLED = "throttled"
+    BUSY = "device_busy"
+    """Too much for this device; others may go on."""
     QUOTA = "quota"
     """Nothing more today."""
     BAD = "bad_payload"

@@ -16,10 +16,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from push.credential import Credential
-from push.model import Outcome, Push, VendorError, Verdict
+from push.model import Notification, Outcome, Push, VendorError, Verdict
+from push.text import clip_bytes
 
 if TYPE_CHECKING:
     from push.http import Api, Reply
+
+
+LEAST_BODY = 100
+"""Bytes of a text that are shown at least, whatever else a notification carries."""
 
 
 class VendorSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +210,20 @@ def http_outcome(reply: Reply) -> Verdict | None:
     return None
 
 
-def seconds_left(push: Push, time: float, least: int, most: int) -> int:
-    """The time to live of a push in seconds, within the vendor's limits."""
-    return max(least, min(most, int(push.notification.expires - time)))
+def fitted(n: Notification, most: int, encode: Callable[[Notification], bytes]) -> Notification:
+    """The notification, so that `encode` makes at most `most` bytes of it where that can be: with a shorter text, then
+    without what the app gets beside it."""
+    over = len(encode(n)) - most
+    if over <= 0:
+        return n
+    n = n._replace(body=clip_bytes(n.body, max(LEAST_BODY, len(n.body.encode()) - over - 8)))
+    if len(encode(n)) > most:
+        n = n._replace(extra="")
+    if len(encode(n)) > most:
+        n = n._replace(url="")
+    return n
+
+
+def seconds_left(n: Notification, time: float, least: int, most: int) -> int:
+    """The time to live in seconds, within the vendor's limits."""
+    return max(least, min(most, int(n.expires - time)))

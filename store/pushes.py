@@ -35,6 +35,10 @@ class Waiting(NamedTuple):
 
     queued: int
     delayed: int
+    since: int
+    """When the oldest one in the queue came there (ms), 0 for none."""
+    next: bytes
+    """The one that is to be tried next, b"" for none."""
 
 
 class Outgoing:
@@ -110,8 +114,8 @@ class Outgoing:
     def due(self) -> Waiting:
         """Put what has waited long enough back into the queue. About once a second."""
         args = (int(time.time() * 1000), DUE_AT_ONCE)
-        _, delayed, queued = self._redis.run(PUSH_DUE, (self._queue, self._delayed), args)
-        return Waiting(queued, delayed)
+        _, delayed, queued, first, entry = self._redis.run(PUSH_DUE, (self._queue, self._delayed), args)
+        return Waiting(queued, delayed, int(first.partition(b"-")[0] or 0), entry)
 
     def records(self, before: str, count: int) -> list[tuple[str, bytes]]:
         """Records older than the one with id `before` ("": from the newest) as (id, record), newest first."""

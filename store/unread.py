@@ -64,6 +64,13 @@ class Unread:
                     found[number] = int(reply.partition(b":")[0])
         return found
 
+    def after(self, session: str, seq: int, count: int) -> list[Entry]:
+        """The newest `count` messages behind this seqId that the hot store has, newest first."""
+        rows = self._reads.ask(
+            "ZREVRANGEBYSCORE", self._keys.history(session), "+inf", f"({seq}", "LIMIT", 0, count
+        )  # fmt: skip
+        return [entries.parse(row) for row in rows]
+
     def entries(self, asked: Sequence[tuple[str, int]]) -> list[Entry | None]:
         """The message (session, seqId) as it is now; None when it is deleted or lies in the archive only."""
         commands = [("ZRANGEBYSCORE", self._keys.history(session), seq, seq) for session, seq in asked]

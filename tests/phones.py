@@ -40,15 +40,15 @@ class Phones:
     def call(self, method: str, *arguments: Any) -> Any:
         return self.system.call(method, *arguments)
 
-    def counters(self) -> dict[str, int]:
-        """What the push node counts, as it publishes it."""
+    def counters(self, kind: str = "counters") -> dict[str, float]:
+        """What the push node counts, as it publishes it, or its "gauges"."""
         context = zmq.Context()
         socket = context.socket(zmq.SUB)
         try:
             socket.connect(self.system.status()["push-1"]["stats"])
             socket.subscribe(b"stats.push")
             assert socket.poll(5000), "no statistics"
-            found: dict[str, int] = json.loads(socket.recv_multipart()[1])["counters"]
+            found: dict[str, float] = json.loads(socket.recv_multipart()[1])[kind]
             return found
         finally:
             socket.close(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -64,12 +64,13 @@ class Removed(msgspec.Struct):
 
 
 class PushTest(wire.Body, kw_only=True):
-    """A push to all devices of a user. `badge` left out: what he has not read."""
+    """A push to all devices of a user. `badge` left out: what he has not read. `extra`: for the app."""
 
     title: Text = "Test"
     content: Text = "This is a test."
     url: Text = ""
     badge: Annotated[int, Meta(ge=0, le=99_999)] | None = None
+    extra: dict[str, Any] = {}
 
 
 class Queued(msgspec.Struct):
@@ -144,7 +145,8 @@ class Pushing:
     def push(self, call: Call, user: wire.UserId, body: PushTest) -> Queued:
         """Whether he is online or not. What becomes of it: `GET /v1/push/records`."""
         badge = -1 if body.badge is None else body.badge
-        info = PushInfo(unique(call.seed, "push"), user, badge, body.title, body.content, body.url, "")
+        extra = msgspec.json.encode(body.extra).decode() if body.extra else ""
+        info = PushInfo(unique(call.seed, "push"), user, badge, body.title, body.content, body.url, extra)
         return Queued(there(self._push).push_message(info))
 
     @route("GET", "/v1/push/records", scope="push:read", tag="push", errors=(422,),

@@ -17,7 +17,7 @@ from push.http import Reply
 from push.http2 import Http2
 from push.model import Notification, Outcome, Push, Verdict
 from push.text import clip_bytes, key_of
-from push.vendor import App, Request, Vendor, VendorSettings, code_table
+from push.vendor import App, Request, Vendor, VendorSettings, code_table, fitted
 
 PRODUCTION, SANDBOX = "https://api.push.apple.com", "https://api.sandbox.push.apple.com"
 MAX_BODY = 4096
@@ -33,7 +33,8 @@ REASONS = code_table({
     Outcome.AUTH: "ExpiredProviderToken",
     Outcome.CONFIG: "InvalidProviderToken MissingProviderToken Forbidden BadCertificate BadCertificateEnvironment "
                     "BadTopic MissingTopic TopicDisallowed InvalidPushType",
-    Outcome.THROTTLED: "TooManyRequests TooManyProviderTokenUpdates",
+    Outcome.THROTTLED: "TooManyProviderTokenUpdates",
+    Outcome.BUSY: "TooManyRequests",  # to one device
     Outcome.BAD: "PayloadTooLarge PayloadEmpty BadCollapseId BadExpirationDate BadMessageId BadPriority "
                  "DuplicateHeaders MissingDeviceToken BadPath MethodNotAllowed",
     Outcome.SERVER: "InternalServerError ServiceUnavailable Shutdown IdleTimeout",
@@ -111,11 +112,12 @@ class Apns(Vendor):
             headers.append(("apns-collapse-id", key_of(n.collapse, 24)))
         return headers
 
-    def _body(self, n: Notification, room: int = BODY_BYTES) -> bytes:
-        aps: dict[str, Any] = {
-            "alert": {"title": clip_bytes(n.title, TITLE_BYTES), "body": clip_bytes(n.body, room)},
-            "mutable-content": 1,
-        }
+    def _body(self, n: Notification) -> bytes:
+        n = n._replace(title=clip_bytes(n.title, TITLE_BYTES), body=clip_bytes(n.body, BODY_BYTES))
+        return self._encode(fitted(n, MAX_BODY, self._encode))
+
+    def _encode(self, n: Notification) -> bytes:
+        aps: dict[str, Any] = {"alert": {"title": n.title, "body": n.body}, "mutable-content": 1}
         if n.badge >= 0:
             aps["badge"] = n.badge
         if n.collapse:
@@ -124,10 +126,7 @@ class Apns(Vendor):
             aps["sound"] = self.settings.sound
         own = {k: v for k, v in (("session", n.collapse), ("url", n.url)) if v}
         extra = msgspec.json.decode(n.extra, type=dict[str, Any]) if n.extra else {}
-        body = msgspec.json.encode({**extra, **own, "aps": aps})
-        if len(body) > MAX_BODY and room > 100:
-            return self._body(n, max(100, room - (len(body) - MAX_BODY) - 8))
-        return body
+        return msgspec.json.encode({**extra, **own, "aps": aps})
 
     def attempt(self, pushes: Sequence[Push], credential: str) -> list[Verdict]:
         (push,) = pushes

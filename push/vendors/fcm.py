@@ -12,17 +12,19 @@ import msgspec
 
 from push.credential import Credential
 from push.http import Reply
-from push.model import Outcome, Push, VendorError, Verdict
+from push.model import Notification, Outcome, Push, VendorError, Verdict
 from push.text import clip_bytes, number_of
-from push.vendor import App, HttpVendor, Request, VendorSettings, http_outcome, seconds_left
+from push.vendor import App, HttpVendor, Request, VendorSettings, fitted, http_outcome, seconds_left
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 ERROR_TYPE = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
-MAX_BODY = 4096
-TEXT_BYTES = 2000
+MAX_BODY = 3900
+"""Of 4096 bytes that count, some for the names of the fields."""
+TITLE_BYTES, TEXT_BYTES = 400, 2000
 MAX_TTL = 2_419_200
-RESERVED = ("from", "gcm", "google", "message_type", "collapse_key")
+RESERVED = ("from", "gcm", "message_type", "collapse_key")
+RESERVED_PREFIXES = ("google", "gcm.")
 
 
 class FcmSettings(VendorSettings, frozen=True, kw_only=True):
@@ -76,6 +78,8 @@ class Fcm(HttpVendor):
 
     def build(self, pushes: Sequence[Push], credential: str) -> Request:
         ((token, n),) = pushes
+        n = n._replace(title=clip_bytes(n.title, TITLE_BYTES), body=clip_bytes(n.body, TEXT_BYTES))
+        n = fitted(n, MAX_BODY, lambda n: msgspec.json.encode([n.title, n.body, _data(n)]))
         settings: FcmSettings = self.settings
         shown: dict[str, Any] = {"tag": str(number_of(n.collapse or n.id))}
         if n.badge >= 0:
@@ -86,14 +90,14 @@ class Fcm(HttpVendor):
         if not n.alert:
             shown["notification_priority"] = "PRIORITY_LOW"
         android: dict[str, Any] = {
-            "ttl": f"{seconds_left(pushes[0], time.time(), 0, MAX_TTL)}s",
+            "ttl": f"{seconds_left(n, time.time(), 0, MAX_TTL)}s",
             "priority": settings.priority if n.alert else "NORMAL",
             "notification": shown,
         }
         if self.app.package:
             android["restricted_package_name"] = self.app.package
-        text = {"title": clip_bytes(n.title, 400), "body": clip_bytes(n.body, TEXT_BYTES)}
-        message = {"token": token, "notification": text, "data": _data(n.collapse, n.url, n.extra), "android": android}
+        text = {"title": n.title, "body": n.body}
+        message = {"token": token, "notification": text, "data": _data(n), "android": android}
         headers = {"authorization": f"Bearer {credential}", "content-type": "application/json"}
         return Request(
             f"/v1/projects/{self._project}/messages:send", headers, msgspec.json.encode({"message": message})
@@ -136,10 +140,10 @@ def _judged(reply: Reply, error: Mapping[str, Any]) -> Verdict:
     return Verdict(Outcome.UNKNOWN, code)
 
 
-def _data(collapse: str, url: str, extra: str) -> dict[str, str]:
+def _data(n: Notification) -> dict[str, str]:
     """Strings only, and none of the names that FCM keeps for itself."""
     found: dict[str, str] = {}
-    for key, value in msgspec.json.decode(extra or "{}", type=dict[str, Any]).items():
-        if not key.startswith(RESERVED):
+    for key, value in msgspec.json.decode(n.extra or "{}", type=dict[str, Any]).items():
+        if key not in RESERVED and not key.startswith(RESERVED_PREFIXES):
             found[key] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return found | {k: v for k, v in (("session", collapse), ("url", url)) if v}
+    return found | {k: v for k, v in (("session", n.collapse), ("url", n.url)) if v}

@@ -15,14 +15,16 @@ import msgspec
 
 from push.credential import Credential
 from push.http import Reply
-from push.model import ACCEPTED, Outcome, Push, VendorError, Verdict
+from push.model import ACCEPTED, Notification, Outcome, Push, VendorError, Verdict
 from push.text import clip_bytes, number_of
-from push.vendor import App, HttpVendor, Request, VendorSettings, code_table, http_outcome, seconds_left
+from push.vendor import App, HttpVendor, Request, VendorSettings, code_table, fitted, http_outcome, seconds_left
 
 TOKEN_URL = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
 MAX_TTL = 1_296_000
 MAX_BADGE = 99
-TEXT_BYTES = 1500
+MAX_BODY = 4000
+"""Of 4096 bytes without the tokens."""
+TITLE_BYTES, TEXT_BYTES = 400, 1500
 OK, PARTLY = "80000000", "80100000"
 
 CODES = code_table({
@@ -129,16 +131,22 @@ class Huawei(HttpVendor):
         return n.title, n.body, n.url, n.extra, n.collapse, n.badge, int(n.expires), n.alert
 
     def build(self, pushes: Sequence[Push], credential: str) -> Request:
-        body = self._v3(pushes) if self.settings.version == "v3" else self._v1(pushes)
+        n = pushes[0].notification
+        n = n._replace(title=clip_bytes(n.title, TITLE_BYTES), body=clip_bytes(n.body, TEXT_BYTES))
+        n = fitted(n, MAX_BODY, lambda n: msgspec.json.encode(self._body([], n)))
+        body = self._body([push.token for push in pushes], n)
         headers = {"authorization": f"Bearer {credential}", "content-type": "application/json; charset=utf-8"}
         if self.settings.version == "v3":
             headers["push-type"] = "0"
         return Request(self._path, headers, msgspec.json.encode(body))
 
-    def _v1(self, pushes: Sequence[Push]) -> dict[str, Any]:
-        n, settings = pushes[0].notification, self.settings
+    def _body(self, tokens: list[str], n: Notification) -> dict[str, Any]:
+        return self._v3(tokens, n) if self.settings.version == "v3" else self._v1(tokens, n)
+
+    def _v1(self, tokens: list[str], n: Notification) -> dict[str, Any]:
+        settings = self.settings
         shown: dict[str, Any] = {
-            "title": clip_bytes(n.title, 400), "body": clip_bytes(n.body, TEXT_BYTES),
+            "title": n.title, "body": n.body,
             "notify_id": number_of(n.collapse or n.id), "foreground_show": False,
             "click_action": {"type": 1, "action": settings.click_action} if settings.click_action else {"type": 3},
             "importance": "NORMAL" if n.alert else "LOW",
@@ -147,30 +155,30 @@ class Huawei(HttpVendor):
             shown["badge"] = {"class": settings.badge_class, "set_num": min(n.badge, MAX_BADGE)}
         if settings.channel_id:
             shown["channel_id"] = settings.channel_id
-        android: dict[str, Any] = {"ttl": f"{seconds_left(pushes[0], time.time(), 1, MAX_TTL)}s", "notification": shown}
+        android: dict[str, Any] = {"ttl": f"{seconds_left(n, time.time(), 1, MAX_TTL)}s", "notification": shown}
         if settings.category:
             android["category"] = settings.category
-        return {"message": {"data": _data(pushes[0]), "android": android, "token": [p.token for p in pushes]}}
+        return {"message": {"data": _data(n), "android": android, "token": tokens}}
 
-    def _v3(self, pushes: Sequence[Push]) -> dict[str, Any]:
-        n, settings = pushes[0].notification, self.settings
+    def _v3(self, tokens: list[str], n: Notification) -> dict[str, Any]:
+        settings = self.settings
         click: dict[str, Any] = (
             {"actionType": 1, "action": settings.click_action} if settings.click_action else {"actionType": 0}
         )
         click["data"] = {"session": n.collapse, "url": n.url, "extra": n.extra}
         shown: dict[str, Any] = {
-            "title": clip_bytes(n.title, 400), "body": clip_bytes(n.body, TEXT_BYTES), "clickAction": click,
+            "title": n.title, "body": n.body, "clickAction": click,
             "notifyId": number_of(n.collapse or n.id), "foregroundShow": False,
         }  # fmt: skip
         if settings.category:
             shown["category"] = settings.category
         if n.badge >= 0:
             shown["badge"] = {"setNum": min(n.badge, MAX_BADGE)}
-        if len(pushes) == 1:
+        if len(tokens) == 1:
             shown["appMessageId"] = n.id
         return {
-            "payload": {"notification": shown}, "target": {"token": [p.token for p in pushes]},
-            "pushOptions": {"ttl": seconds_left(pushes[0], time.time(), 1, MAX_TTL)},
+            "payload": {"notification": shown}, "target": {"token": tokens},
+            "pushOptions": {"ttl": seconds_left(n, time.time(), 1, MAX_TTL)},
         }  # fmt: skip
 
     def judge(self, pushes: Sequence[Push], reply: Reply) -> list[Verdict]:
@@ -206,7 +214,6 @@ def _partly(pushes: Sequence[Push], text: str, request_id: str) -> list[Verdict]
     ]
 
 
-def _data(push: Push) -> str:
-    n = push.notification
+def _data(n: Notification) -> str:
     found = msgspec.json.decode(n.extra or "{}", type=dict[str, Any])
     return msgspec.json.encode(found | {"session": n.collapse, "url": n.url}).decode()

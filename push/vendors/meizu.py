@@ -28,9 +28,9 @@ CODES = code_table({
 })  # fmt: skip
 OF_ONE = code_table({
     Outcome.DEAD: "110002 110003",
-    Outcome.SKIPPED: "110010 201 520",  # switched off, refused, folded; 110010 means something else for the whole call
+    # Switched off, refused, folded, no more public ones today; 110010 means something else for the whole call.
+    Outcome.SKIPPED: "110010 201 520 110011",
     Outcome.THROTTLED: "518 519",
-    Outcome.QUOTA: "110011",
     Outcome.SERVER: "501 513",
 })  # fmt: skip
 
@@ -70,7 +70,7 @@ class Meizu(HttpVendor):
         n = pushes[0].notification
         click: dict[str, Any] = {"clickType": 2, "url": n.url} if n.url else {"clickType": 0}
         click["parameters"] = msgspec.json.decode(n.extra or "{}", type=dict[str, Any]) | {"session": n.collapse}
-        hours = -(-seconds_left(pushes[0], time.time(), 1, MAX_HOURS * 3600) // 3600)
+        hours = -(-seconds_left(n, time.time(), 1, MAX_HOURS * 3600) // 3600)
         alert = int(n.alert)
         message = {
             "noticeBarInfo": {

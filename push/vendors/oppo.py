@@ -103,7 +103,7 @@ class Oppo(HttpVendor):
         shown: dict[str, Any] = {
             "app_message_id": n.id, "title": clip(n.title, TITLE) or "…", "style": 2,
             "content": clip(n.body, CONTENT) or "…", "off_line": True,
-            "off_line_ttl": seconds_left(push, time.time(), 1, MAX_TTL), "notify_id": number_of(n.collapse or n.id),
+            "off_line_ttl": seconds_left(n, time.time(), 1, MAX_TTL), "notify_id": number_of(n.collapse or n.id),
             "action_parameters": _parameters(n.collapse, n.extra),
             "click_action_type": 5 if n.url else 0,
         }  # fmt: skip

@@ -24,10 +24,12 @@ CODES = code_table({
     Outcome.AUTH: "10000",
     Outcome.CONFIG: "10043 10045 10051 10082 10094 10096 10097 10104 10200-10206",
     Outcome.THROTTLED: "10072 10093",
-    Outcome.QUOTA: "10070 10071 10073 10252 10254",
+    Outcome.QUOTA: "10070 10073 10252 10254",
     Outcome.BAD: "10054-10060 10065 10067 10085 10095 10103 10304-10306 10352 10353",
 })  # fmt: skip
 BAD_TOKEN = "10302"
+NIGHT = "10071"
+"""Operation messages (classification 0) are taken from 07:00 to 23:00 only."""
 UNREGISTERED = (1, 2)
 """Status of an unknown token: never there, or uninstalled. 4: no test device of an app under review."""
 
@@ -86,7 +88,7 @@ class Vivo(HttpVendor):
         body: dict[str, Any] = {
             "appId": settings.app_id, "regId": token, "title": clip(n.title, TITLE) or "…",
             "content": clip(n.body, CONTENT) or "…", "notifyType": 4 if n.alert else 1,
-            "timeToLive": seconds_left(pushes[0], time.time(), 60, 86_400),
+            "timeToLive": seconds_left(n, time.time(), 60, 86_400),
             "skipType": 4 if n.url else 1, "clientCustomMap": _custom(n.collapse, n.extra),
             "classification": settings.classification, "requestId": n.id, "pushMode": int(settings.test),
             "notifyId": number_of(n.collapse or n.id), "foregroundShow": False,
@@ -111,7 +113,14 @@ class Vivo(HttpVendor):
             return [Verdict(Outcome.SKIPPED if status == 3 else Outcome.CONFIG, f"{code}/{status}")]
         if code == "0":
             return [Verdict(Outcome.ACCEPTED, id=str(found.get("taskId", "")))]
+        if code == NIGHT:
+            return [Verdict(Outcome.THROTTLED, code, seconds_to_morning(time.time()))]
         return [Verdict(CODES.get(code, Outcome.UNKNOWN), code, reply.retry_after)]
+
+
+def seconds_to_morning(clock: float) -> float:
+    """Until the next seven o'clock in China; an hour at most, since nobody knows what the vendor's clock says."""
+    return min(3600.0, 86_400 - (clock + 3600) % 86_400)
 
 
 def _custom(session: str, extra: str) -> dict[str, str]:

@@ -75,7 +75,7 @@ class Xiaomi(HttpVendor):
             "registration_id": ",".join(p.token for p in pushes), "restricted_package_name": self.app.package,
             "pass_through": "0", "title": title, "description": body, "payload": quote(n.extra),
             "notify_id": str(number_of(n.collapse or n.id)), "notify_type": "-1" if n.alert else "4",
-            "time_to_live": str(1000 * seconds_left(pushes[0], time.time(), 1, MAX_TTL)),
+            "time_to_live": str(1000 * seconds_left(n, time.time(), 1, MAX_TTL)),
             "extra.notify_foreground": "0",
             # The same for each try, with whichever other devices it is made: so not the id.
             "extra.jobkey": key_of(f"{n.collapse} {n.title} {n.body} {n.expires}", 20),

@@ -90,7 +90,8 @@ def test_a_device_is_registered_pushed_to_and_unregistered(web: Web, user: User)
         "log", PACKAGE, "phone", "22:00-07:00",
     }  # fmt: skip
     assert "token" not in row
-    assert web.post(f"/v1/users/{alice}/push", {"title": "Hello", "badge": 3}).json == {"devices": 1}
+    hello = {"title": "Hello", "badge": 3, "extra": {"order": 7}}
+    assert web.post(f"/v1/users/{alice}/push", hello).json == {"devices": 1}
 
     def outcomes() -> list[str]:
         records = web.get("/v1/push/records?app=main&vendor=log").json["records"]

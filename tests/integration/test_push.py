@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from nodes.push_recipients import CLOCKS_SECONDS
 from packs import structs as s
 from packs import structs_social as x
 from packs import table as t
@@ -134,22 +135,35 @@ def test_a_burst_is_two_pushes_that_replace_each_other_with_an_exact_badge(
 
 
 def test_what_is_revoked_is_withdrawn(world: Phones, user: Callable[[], str]) -> None:
-    a, b, c = user(), user(), user()
+    a, b, c, d = user(), user(), user(), user()
     world.away(b)
     world.away(c)
+    here = world.client(d)
+    world.register(here, d)
     sender = world.client(a, 5)
+    uptime = lambda: world.system.status()["push-1"]["uptime_seconds"]  # noqa: E731
+    wait_until(lambda: uptime() > CLOCKS_SECONDS + 1, "it knows of all that is pushed from now on")
+    ack = sender.text(d, "seen and not read", pack_id=f"seen-{d}")
+    seen = s.MsgControl(command=1, session_id=ack.session_id, pack_id=f"seen-{d}", seq_id=ack.seq_id)
     ack = sender.text(c, "a slip", pack_id=f"slip-{c}")
     control = s.MsgControl(command=1, session_id=ack.session_id, pack_id=f"slip-{c}", seq_id=ack.seq_id)
     assert sender.ask(t.MSG_CTRL, control).code == 0  # while it rests: never pushed
     ack = sender.text(b, "a secret", pack_id=f"secret-{b}")
     assert world.wait(b)[0].body == "a secret"
+    assert here.ask(t.PUSH_REGISTRATIONS_GET).registrations
+    here.close()
+    world.gone(d)
+    assert sender.ask(t.MSG_CTRL, seen).code == 0  # his phone never showed a notification of it
     control = s.MsgControl(command=1, session_id=ack.session_id, pack_id=f"secret-{b}", seq_id=ack.seq_id)
     assert sender.ask(t.MSG_CTRL, control).code == 0
     first, second = world.wait(b, 2)
     assert second.body == "The message was withdrawn"
     assert second.collapse == first.collapse
     assert second.badge == 0
+    sender.text(b, "the end")
+    world.wait(b, 3)
     assert not any(p.body == "a slip" for p in world.got(c))
+    assert not world.got(d)
 
 
 def test_the_sender_may_say_what_a_push_says(world: Phones, user: Callable[[], str]) -> None:

@@ -74,8 +74,11 @@ def test_a_vendor_that_is_down_for_a_while_gets_everything_afterwards(world: Pho
     for n in range(3):
         sender.text(b, f"while it is down {n}")
     world.wait(b, 3)
+    age = "push.main.huawei.queue_age_seconds"
+    wait_until(lambda: world.counters("gauges")[age] > 0.3, "the queue is known to be old")
     world.vendors["huawei"].start()
     assert {p.body for p in world.wait(b, 3, "huawei", 20.0)} == {f"while it is down {n}" for n in range(3)}
+    wait_until(lambda: world.counters("gauges")[age] == 0, "and empty")
 
 
 def test_a_large_group_is_told_of_now_and_then(world: Phones, user: Callable[[], str]) -> None:
@@ -104,15 +107,20 @@ def test_tokens_that_all_look_dead_are_kept_but_a_few(world: Phones, user: Calla
 
 
 def test_a_user_whose_connection_is_dead_gets_what_came_meanwhile(user: Callable[[], str]) -> None:
-    with phones(("apns",), more={"node.broker": {"heartbeat": 1.0}}) as world:
-        a, b = user(), user()
-        phone = world.client(b, 2)
-        world.register(phone, b)
+    with phones(("apns",), more={"node.broker": {"heartbeat": 1.0}}, large_group=2) as world:
+        a, b, c = user(), user(), user()
         sender = world.client(a, 5)
-        sender.text(b, "into the void")  # the phone seems to be there, and says nothing any more
+        group = groups.create(sender, b, c, name="Crowd")
+        for person in (b, c):
+            world.register(world.client(person, 2), person)
+        for message in (s.MsgReq(to=group, content="look", mentions=[c]), s.MsgReq(to=group, content="and more")):
+            assert code(sender.ask(t.MSG_GROUP_CHAT, message, flags=COUNTER)) == 0
+        sender.text(b, "into the void")  # the phones seem to be there, and say nothing any more
         sender.close()
         (shown,) = world.wait(b, 1)
         assert shown.body in ("into the void", "New message")
+        assert [p.title for p in world.wait(c, 1)] == ["Crowd"], "who was mentioned hears of a large group"
+        assert [p.title for p in world.got(b)] == [a], "and nobody else"
         assert world.system.stop() == 0
         assert not ERRORS.search(world.system.log)
 

@@ -86,6 +86,8 @@ def test_ok_and_the_same_for_long_strange_texts(world: World) -> None:
     note = Notification("id2", "👋" * 3000, '\n 😀 \\" 好' * 3000, url="app://chat/1", extra=extra, collapse="x" * 200)
     strange = Push(phone.token(2), note._replace(badge=100_000, expires=time.time() + 1e9, alert=False))
     assert outcomes(client, strange) == [Outcome.ACCEPTED]
+    huge = note._replace(id="id4", url="app://" + "u" * 3900, extra=f'{{"a": "{"x" * 3900}"}}')
+    assert outcomes(client, Push(phone.token(4), huge)) == [Outcome.ACCEPTED]
     empty = Push(phone.token(3), Notification("id3", "", " ", collapse="s1", expires=time.time() - 5))
     assert outcomes(client, empty) == [Outcome.ACCEPTED]
 
@@ -128,7 +130,7 @@ def test_a_credential_that_stays_refused_is_a_mistake_of_ours(world: World) -> N
 @pytest.mark.parametrize(
     ("fault", "outcome"),
     [("throttled", Outcome.THROTTLED), ("server", Outcome.SERVER), ("bad", Outcome.BAD), ("config", Outcome.CONFIG),
-     ("garbage", Outcome.SERVER), ("quota", Outcome.QUOTA)],
+     ("garbage", Outcome.SERVER), ("quota", Outcome.QUOTA), ("busy", Outcome.BUSY)],
 )  # fmt: skip
 def test_what_a_refusal_means(world: World, fault: str, outcome: Outcome) -> None:
     if fault not in world.simulator.answers and fault != "garbage":

@@ -38,7 +38,8 @@ class Apns(Simulator):
 
     name = "apns"
     answers = {
-        "throttled": Answer(429, {"reason": "TooManyRequests"}, {"retry-after": "7"}),
+        "throttled": Answer(429, {"reason": "TooManyProviderTokenUpdates"}, {"retry-after": "7"}),
+        "busy": Answer(429, {"reason": "TooManyRequests"}),
         "server": Answer(503, {"reason": "ServiceUnavailable"}),
         "bad": Answer(400, {"reason": "BadCollapseId"}),
         "config": Answer(400, {"reason": "TopicDisallowed"}),

@@ -67,7 +67,7 @@ class Simulator:
     name: ClassVar[str]
     limits: ClassVar[dict[str, int]] = {}
     answers: ClassVar[Mapping[str, Answer]] = {}
-    """How this vendor says: throttled, server, bad, config, quota."""
+    """How this vendor says: throttled, busy, server, bad, config, quota."""
 
     def __init__(self, directory: Path) -> None:
         """Secrets are written to `directory`."""

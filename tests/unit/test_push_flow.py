@@ -12,12 +12,13 @@ from mesh.loop import now
 from push.credential import Credential
 from push.flow import FEW_DEAD, OPEN_AFTER, Breaker, DeadTokens, Throttle, pause_before_retry
 from push.http import parse_retry_after
-from push.model import ACCEPTED, Outcome, VendorError, Verdict
+from push.model import ACCEPTED, Notification, Outcome, VendorError, Verdict
 from push.secret import read_secret
 from push.text import clip, clip_bytes, key_of, number_of, plain
-from push.vendor import code_table
+from push.vendor import code_table, fitted
 from push.vendors import all_vendors
 from push.vendors.meizu import sign_of
+from push.vendors.vivo import seconds_to_morning
 
 SERVER = Verdict(Outcome.SERVER)
 
@@ -50,8 +51,22 @@ def test_a_breaker_opens_after_failures_in_a_row_and_closes_after_a_success() ->
     assert 0 < breaker.seconds <= 1
     breaker.note([ACCEPTED])
     assert breaker.seconds == 0
-    breaker.note([Verdict(Outcome.CONFIG)])
+
+
+def test_a_breaker_opens_when_our_key_is_wrong_and_not_for_a_token_of_another_app() -> None:
+    wrong = Verdict(Outcome.CONFIG)
+    breaker = Breaker()
+    breaker.note([wrong])
+    assert breaker.seconds > 50, "it has never worked"
+    for _ in range(10):
+        breaker.note([ACCEPTED])
+        breaker.note([wrong])
+    assert breaker.seconds == 0
+    breaker.note([wrong])
+    breaker.note([wrong])
     assert breaker.seconds > 50
+    breaker.note([wrong, ACCEPTED])
+    assert breaker.seconds == 0
 
 
 @pytest.mark.parametrize(
@@ -62,6 +77,7 @@ def test_a_breaker_opens_after_failures_in_a_row_and_closes_after_a_success() ->
         (SERVER, 40, 240, 360),
         (Verdict(Outcome.SERVER, retry_after=30), 1, 30, 36),
         (Verdict(Outcome.THROTTLED), 1, 8, 12),
+        (Verdict(Outcome.BUSY), 2, 16, 24),
         (Verdict(Outcome.LOST), 2, 1.6, 2.4),
         (Verdict(Outcome.UNKNOWN), 2, 1.6, 2.4),
         (Verdict(Outcome.CONFIG), 1, 48, 72),
@@ -85,8 +101,28 @@ def test_tokens_are_dead_only_when_others_are_alive() -> None:
     assert FEW_DEAD == 3
     assert tokens.note(0, list("fg")) == []
     assert tokens.doubted == 4
-    assert tokens.note(1, ["h"]) == list("defgh")
-    assert tokens.note(0, ["i"]) == ["i"]
+    assert tokens.note(1, ["h"]) == ["h"], "what was doubted while nothing worked stays in doubt"
+    assert tokens.doubted == 0
+    assert tokens.note(0, ["d"]) == ["d"]
+
+
+def test_what_is_too_long_goes_without_extra_and_url() -> None:
+    def encode(n: Notification) -> bytes:
+        return (n.title + n.body + n.extra + n.url).encode()
+
+    n = Notification("id", "title", "ä" * 400, url="u" * 200, extra="e" * 200)
+    assert fitted(n, 1205, encode) == n
+    shorter = fitted(n, 1000, encode)
+    assert (len(shorter.url), len(shorter.extra)) == (200, 200)
+    assert 950 < len(encode(shorter)) <= 1000
+    assert fitted(n, 350, encode)[3:5] == ("u" * 200, "")
+    assert fitted(n, 150, encode)[3:5] == ("", "")
+
+
+def test_a_vendor_that_sleeps_at_night_is_tried_again_in_the_morning() -> None:
+    seven = 23 * 3600  # UTC, in China
+    assert seconds_to_morning(seven - 600) == 600
+    assert seconds_to_morning(seven - 7200) == 3600
 
 
 def test_a_credential_is_fetched_by_one_for_all() -> None:
