@@ -58,7 +58,8 @@ class Drain:
 
     def __init__(
         self, consumer: Consumer, archive: Archive, stats: Stats, log: Log,
-        read_things: Callable[[Sequence[Thing]], list[State]], after: Callable[[Sequence[messages.Row]], None],
+        read_things: Callable[[Sequence[Thing]], list[State | None]],
+        after: Callable[[Sequence[messages.Row]], set[tuple[str, int]]],
     ) -> None:  # fmt: skip
         self.state = LogState(0, {})
         self.trouble = ""
@@ -116,21 +117,34 @@ class Drain:
 
     def _drain(self, rows: Sequence[Row]) -> None:
         parsed, marks, bad = _parse(rows)
+        late: list[Row] = []  # they must come again: a server, one of a Cluster, did not answer
         self._write(messages.put, parsed, bad)
         if marks:
-            self._write(things.put, self._states(marks), bad)
+            self._write(things.put, self._states(marks, late), bad)
         if bad:
             self._set_aside(bad)
-        written = [row for _, row in parsed]
-        if written:
-            self._persist(self._after, written)
+        if parsed:
+            again = self._persist(self._after, [row for _, row in parsed])
+            if again:
+                late += [row for row, (session, seq, *_) in parsed if (session, seq) in again]
+        if late:
+            self._consumer.release(late)
+            self._stats.counts["late"] += len(late)
+            left = {(row.tag, row.id) for row in late}
+            rows = [row for row in rows if (row.tag, row.id) not in left]
         self._persist(self._consumer.ack, rows)
         self._stats.counts["archived"] += len(rows) - len(bad)
 
-    def _states(self, marks: dict[Thing, Row]) -> Rows:
-        """What the marked things are now, each with a row that marks it."""
-        states = self._persist(self._read_things, list(marks))
-        return list(zip(marks.values(), states, strict=True))
+    def _states(self, marks: dict[Thing, Row], late: list[Row]) -> Rows:
+        """What the marked things are now, each with a row that marks it; of which nobody can say it now are `late`."""
+        found = zip(marks.values(), self._persist(self._read_things, list(marks)), strict=True)
+        states: Rows = []
+        for row, state in found:
+            if state is None:
+                late.append(row)
+            else:
+                states.append((row, state))
+        return states
 
     def _write(self, put: Callable[..., None], rows: Rows, bad: Bad) -> None:
         """Write all rows but those that SQL refuses, which go to `bad`."""

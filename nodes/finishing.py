@@ -18,6 +18,8 @@ from store.priority import message_item
 
 FLUSH_SECONDS = 5.0
 """Recent sessions are compared so often: once per user and session, not per message."""
+LEFT_MAX = 100_000
+"""Sessions that wait while a server, one of a Cluster, is down; behind that many, what is left is left."""
 SESSION, SEQ, FLAGS, SENDER, REVISION = 0, 1, 5, 6, 11
 """Columns of a row."""
 
@@ -32,9 +34,10 @@ class Finisher:
         self._newest: dict[str, int] = {}  # session -> seqId
         self._flush_at = now() + FLUSH_SECONDS
 
-    def after(self, rows: Sequence[Row]) -> None:
-        """These messages were written; they are acknowledged behind this."""
-        urgent = []
+    def after(self, rows: Sequence[Row]) -> set[tuple[str, int]]:
+        """These messages were written; they are acknowledged behind this, but for those returned, by session and seqId:
+        a server, one of a Cluster, did not answer."""
+        urgent: dict[tuple[str, bytes], tuple[str, int]] = {}
         for row in rows:
             if row[REVISION]:
                 continue
@@ -44,9 +47,8 @@ class Finisher:
             if row[FLAGS] & HIGH_PRIORITY:
                 users = parties(session)
                 others = [user for user in users if user != row[SENDER]] or users
-                urgent += [(user, message_item(session, seq)) for user in others]
-        if urgent:
-            self._store.priority.add_now(urgent)
+                urgent |= {(user, message_item(session, seq)): (session, seq) for user in others}
+        return {urgent[item] for item in self._store.priority.add_each(list(urgent))} if urgent else set()
 
     def flush(self) -> None:
         """Compare recent sessions, if it is time."""
@@ -56,7 +58,10 @@ class Finisher:
         newest, self._newest = self._newest, {}
         found = [(user, session, seq) for session, seq in newest.items() for user in parties(session)]
         try:
-            self._stats.counts["repaired"] += self._store.sessions.repair(found)
+            repaired, left = self._store.sessions.repair(found)
         except StoreError:
             self._newest = {**newest, **self._newest}
             raise
+        self._stats.counts["repaired"] += repaired
+        if len(self._newest) < LEFT_MAX:
+            self._newest = {**{session: seq for _, session, seq in left}, **self._newest}

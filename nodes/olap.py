@@ -115,8 +115,9 @@ class OlapNode(PackNode, StatisticsAnswers, ErasureAnswers, c.Archive, Search):
                 break
         return found
 
-    def _after(self, rows: Sequence[messages.Row]) -> None:
-        """What follows rows that are in the archive now: those of the batch before are acknowledged."""
+    def _after(self, rows: Sequence[messages.Row]) -> set[tuple[str, int]]:
+        """What follows rows that are in the archive now: those of the batch before are acknowledged. Returns those that
+        must come again, by session and seqId."""
         self._indexer.kick()
         written = self._written
         for row in rows:
@@ -127,7 +128,7 @@ class OlapNode(PackNode, StatisticsAnswers, ErasureAnswers, c.Archive, Search):
         for session in full:
             written.pop(session, None)
         self._store.window.trim(full)
-        self._finisher.after(rows)
+        return self._finisher.after(rows)
 
     def _sweep(self) -> None:
         """Note how far the archive is, and take old messages out of sessions in which nothing happens."""

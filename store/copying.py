@@ -9,6 +9,7 @@ from store import marks
 from store.archive import messages, things
 from store.archive.database import Archive
 from store.client import Client
+from store.errors import StoreUnavailable
 from store.keys import Keys
 from store.marks import KINDS, QUEUES, Thing
 
@@ -28,7 +29,10 @@ def copy(client: Client, keys: Keys, archive: Archive) -> tuple[int, int]:
                 found_messages += _messages(client, archive, key)
             some = [thing for key in found for thing in _things(client, key)]
             for i in range(0, len(some), ENTRIES):
-                archive.write(things.put, marks.read(client, keys, some[i : i + ENTRIES]))
+                states = marks.read(client, keys, some[i : i + ENTRIES])
+                if None in states:
+                    raise StoreUnavailable("a server of the Cluster does not answer")
+                archive.write(things.put, states)
             found_things += len(some)
             if cursor == b"0":
                 break

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from store.client import Client
+from store.errors import StoreUnavailable
 from store.keys import PUSHING, USERS, Keys
 
 Command = tuple[Any, ...]
@@ -222,9 +223,10 @@ KINDS: dict[str, Kind] = {
 """By the name of their table."""
 
 
-def read(client: Client, keys: Keys, things: Sequence[Thing]) -> list[State]:
-    """What things are now, in a greenlet. The time is read first: a change that is seen here and not yet marked is of a
-    later time, so its mark writes it again. Raises `StoreError`."""
+def read(client: Client, keys: Keys, things: Sequence[Thing]) -> list[State | None]:
+    """What things are now, in a greenlet; None where the server, one of a Cluster, does not answer. The time is read
+    first: a change that is seen here and not yet marked is of a later time, so its mark writes it again. Raises
+    `StoreError`."""
     commands: list[Command] = [("TIME",)]
     counts = []
     for thing in things:
@@ -233,13 +235,20 @@ def read(client: Client, keys: Keys, things: Sequence[Thing]) -> list[State]:
         asked = KINDS[thing.kind].read(keys, ids)
         counts.append(len(asked))
         commands += asked
-    (seconds, micros), *replies = client.ask_all(commands)
+    clock, *replies = client.ask_each(commands)
+    if isinstance(clock, StoreUnavailable):
+        raise clock
+    seconds, micros = clock
     version = int(seconds) * 1_000_000 + int(micros)
-    states, at = [], 0
+    states: list[State | None] = []
+    at = 0
     for thing, count in zip(things, counts, strict=True):
-        values = KINDS[thing.kind].values(replies[at : at + count])
+        found = replies[at : at + count]
         at += count
-        states.append(State(thing.kind, *_archived(thing, values), version))
+        if any(isinstance(reply, Exception) for reply in found):
+            states.append(None)
+        else:
+            states.append(State(thing.kind, *_archived(thing, KINDS[thing.kind].values(found)), version))
     return states
 
 

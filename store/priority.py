@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from store import entries
+from store.away import Away
 from store.client import Call, Client
 from store.entries import DELETED, Entry
 from store.keys import Keys
@@ -52,6 +53,7 @@ class Priority:
         self._writes = writes
         self._reads = reads
         self._keys = keys
+        self._away = Away()
 
     # ---- writing
 
@@ -64,6 +66,18 @@ class Priority:
     def add_now(self, items: Sequence[tuple[str, bytes]]) -> None:
         """`add`, and wait until it is done. In a greenlet. Raises `StoreError`."""
         self._writes.run_all(self._shards(items))
+
+    def add_each(self, items: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        """`add_now`; returns those whose server, one of a Cluster, does not answer, or did not a moment ago."""
+        near: list[tuple[str, bytes]] = []
+        left: list[tuple[str, bytes]] = []
+        for item in items:
+            (left if self._keys.user_tag(item[0]) in self._away else near).append(item)
+        calls = self._shards(near)
+        replies = zip(calls, self._writes.run_each(calls), strict=True)
+        failed = {call[2][0] for call, reply in replies if isinstance(reply, Exception)}
+        self._away.note(failed)
+        return left + [item for item in near if self._keys.user_tag(item[0]) in failed]
 
     def _shards(self, items: Sequence[tuple[str, bytes]]) -> list[Call]:
         """The script with its arguments, for each shard."""

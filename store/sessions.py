@@ -151,15 +151,25 @@ class Sessions:
             args = [a for user, session in of_shard for a in (self._keys.recent(user), session)]
             self._writes.evaluate(partial(self._noted, of_shard), RECENT, (f"{tag}:stamp",), args)
 
-    def repair(self, newest: Iterable[tuple[str, str, int]]) -> int:
+    def repair(self, newest: Iterable[tuple[str, str, int]]) -> tuple[int, list[tuple[str, str, int]]]:
         """Note activity that `touch` should have noted, for each (user, session, seqId of the newest message); returns
-        how often it had not. In a greenlet. Raises `StoreError`."""
-        by_shard: dict[str, list[Any]] = {}
-        for user, session, seq in newest:
-            args = by_shard.setdefault(self._keys.user_tag(user), [LATE_US])
-            args += (self._keys.recent(user), session, seq)
-        calls: list[Call] = [(RECENT_REPAIR, (f"{tag}:stamp",), args) for tag, args in by_shard.items()]
-        return sum(self._writes.run_all(calls)) if calls else 0
+        how often it had not, and those whose server, one of a Cluster, did not answer. In a greenlet. Raises
+        `StoreError`."""
+        by_shard: dict[str, list[tuple[str, str, int]]] = {}
+        for row in newest:
+            by_shard.setdefault(self._keys.user_tag(row[0]), []).append(row)
+        calls: list[Call] = []
+        for tag, rows in by_shard.items():
+            args = [part for user, session, seq in rows for part in (self._keys.recent(user), session, seq)]
+            calls.append((RECENT_REPAIR, (f"{tag}:stamp",), (LATE_US, *args)))
+        count = 0
+        left: list[tuple[str, str, int]] = []
+        for rows, reply in zip(by_shard.values(), self._writes.run_each(calls), strict=True):
+            if isinstance(reply, Exception):
+                left += rows
+            else:
+                count += reply
+        return count, left
 
     def _noted(self, activity: list[tuple[str, str]], reply: Any, error: Exception | None) -> None:
         if error is not None:
