@@ -1,4 +1,4 @@
-"""The whole suite, in as many pytest processes as there are cores: `python -m tests [options of pytest]`.
+"""The whole suite, in several pytest processes: `python -m tests [options of pytest]`.
 
 They share the tests file by file (`tests/sharing.py`). Tests share no ports, directories or servers, so the processes
 do not meet.
@@ -27,12 +27,12 @@ PROMISES = (
     "faults", "test_model", "quarantine", "group_delivery", "store", "one_history", "rebuild", "backup", "cluster",
 )  # fmt: skip
 """In names of tests that are never tried again."""
-MOST = 4
-"""More parts than this save little: each starts its own systems."""
+MORE, MOST = 1, 4
+"""Processes beside one for each core, as tests wait half of the time; and in all: each starts its own systems."""
 
 
 def main() -> int:
-    parts = min(MOST, len(os.sched_getaffinity(0)))
+    parts = min(MOST, len(os.sched_getaffinity(0)) + MORE)
     with tempfile.TemporaryDirectory(prefix="imesh-tests-") as directory:
         failed = Path(directory) / "failed"
         failed.touch()

@@ -9,15 +9,19 @@ from typing import TypeVar
 import gevent
 
 T = TypeVar("T")
+LEAST_PAUSE, MOST_PAUSE = 0.01, 0.2
+"""Seconds between two looks at a condition."""
 
 
 def wait_until(condition: Callable[[], T], why: str, seconds: float = 10.0) -> T:
     """Poll `condition` until it is true and return its value; fail with `why` after `seconds`."""
     limit = time.monotonic() + seconds
     while True:
+        asked = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > limit:
+        answered = time.monotonic()
+        if answered > limit:
             raise AssertionError(f"after {seconds} s still not: {why}")
-        gevent.sleep(0.01)
+        gevent.sleep(min(max(LEAST_PAUSE, answered - asked), MOST_PAUSE))  # what takes long is asked less often
