@@ -321,6 +321,17 @@ class Calls:
             self._buckets.setdefault(bucket, []).append(call_id)
         self._noted = self._next_id
 
+    def give_up(self) -> None:
+        """Fail what waits for an instance that is not there: for a process that ends, as nobody comes when all stop."""
+        for service in list(self.services.values()):
+            waiting, service.parked = list(service.parked), deque()
+            waiting += [next(iter(lane.calls)) for lane in service.stalled]  # those behind it fail with it
+            for call_id in waiting:
+                if (call := self._pending.get(call_id)) is not None and call.instance is None:
+                    del self._pending[call_id]
+                    error = PeerLost if call.sent else Unreachable
+                    self._fail(call, error(f"{service.name}.{call.method.name}: no live instance"))
+
     # ---- instances come and go
 
     def lost(self, instances: list[Instance]) -> None:

@@ -239,6 +239,7 @@ class Process:
             quiet_until = now() + 2 * self.topology.mesh.heartbeat
             while now() < quiet_until or self.calls.unanswered or not self.dispatcher.idle:
                 gevent.sleep(0.02)
+                self.calls.give_up()
         for node in self._started:
             node.stop()
         self.close()

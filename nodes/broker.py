@@ -413,14 +413,14 @@ class BrokerNode(Node):
             client.pause()
         while any(c.unanswered for c in clients if c.open):
             gevent.sleep(0.02)
+        if self._reports is not None:
+            self._reports.close()  # now: when everything stops, the archive does not wait for clients that leave slowly
         for n, client in enumerate(clients):
             client.close(CloseReason.DRAINING.value)
             if n % CLOSE_AT_ONCE == 0:
                 gevent.sleep(0)
         while self.streams.leaving:
             gevent.sleep(0.02)
-        if self._reports is not None:
-            self._reports.close()
 
     def stop(self) -> None:
         for timer in self._timers:

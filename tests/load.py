@@ -26,7 +26,7 @@ from tests.raw import Raw, decode
 from tests.waiting import wait_until
 
 WINDOW = 8
-PAUSE = 0.04
+PAUSE = 0.1
 """Seconds between two messages of one client."""
 NEW_DEVICE = 4
 """deviceType of the reader that checks the history: another one than the clients have."""

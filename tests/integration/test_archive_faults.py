@@ -142,8 +142,8 @@ def be_without(mariadb: MariaDB, system: System, load: Load) -> None:
     mariadb.signal(signal.SIGKILL)
     wait_until(lambda: "trouble" in describe(system), "status says that the archive waits", PATIENCE_SECONDS)
     acked = load.acked
-    wait_until(lambda: load.acked > acked + 200, "messages go on", PATIENCE_SECONDS)
-    wait_until(lambda: int(describe(system)["log"].split()[0]) > 200, "the log grows", PATIENCE_SECONDS)
+    wait_until(lambda: load.acked > acked + 100, "messages go on", PATIENCE_SECONDS)
+    wait_until(lambda: int(describe(system)["log"].split()[0]) > 100, "the log grows", PATIENCE_SECONDS)
     mariadb.start()
 
 

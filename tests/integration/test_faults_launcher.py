@@ -27,7 +27,7 @@ def under_load(layout: str) -> Iterator[tuple[System, Load]]:
     with running(topology(layout, port)) as system:
         load = Load([f"127.0.0.1:{port}"], pairs=20, sdk=False)
         load.start()
-        wait_until(lambda: load.acked > 500, "the load to run")
+        wait_until(lambda: load.acked > 200, "the load to run")
         yield system, load
         before = load.acked
         wait_until(lambda: load.acked > before, "the load to go on")

@@ -176,6 +176,7 @@ def test_every_route_has_one_scope_and_is_described(web: Web, routes: list[Named
     assert HttpNode.Settings().listen == "127.0.0.1:7180"
 
 
+@pytest.mark.seconds(240)
 def test_schemathesis_finds_nothing(web: Web, tmp_path: Path) -> None:
     """It makes requests from the document, good and bad, and checks every answer against it. Left out is its check that
     whatever the schema allows succeeds: rules like "either from or app" are not in it."""

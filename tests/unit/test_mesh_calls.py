@@ -131,6 +131,26 @@ def test_without_an_instance_the_deadline_says_that_nothing_ran() -> None:
     assert w.outcomes[0][1].ran == "no"
 
 
+def test_who_ends_gives_up_what_waits_for_an_instance() -> None:
+    w = World(2)
+    w.start("write", 0)
+    for x in range(1, 4):
+        w.start("send", "S", "conn", x)
+    w.start("read", 4)
+    w.calls.give_up()
+    assert w.outcomes == []  # all of them are with an instance
+    w.lose(0)
+    w.lose(1)
+    w.start("write", 5)
+    w.start("send", "T", "conn", 6)
+    w.calls.give_up()
+    assert sorted(e.__name__ for e in w.errors) == ["PeerLost"] * 5 + ["Unreachable"] * 2
+    assert w.calls.unanswered == 0
+    w.bring_up(w.instances[0])
+    w.start("send", "S", "conn", 7)
+    assert w.targets[0].seen[-1] == 7 and w.calls.unanswered == 1
+
+
 def test_a_deadline_passes_with_an_unknown_outcome() -> None:
     w = World(1)
     with within(0.05):
