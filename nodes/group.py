@@ -26,7 +26,6 @@ from mesh.node import batch
 from nodes import hot, publications, words
 from nodes.auth import AuthSettings
 from nodes.contracts import Groups
-from nodes.happenings import Happenings
 from nodes.messages import Draft, MessageNode
 from nodes.packs import Item, handles
 from packs.codes import Code
@@ -51,7 +50,19 @@ from packs.table import (
     GROUPCHAT_UPDATE_CREATOR,
     MSG_GROUP_CHAT,
 )
-from store.groups import DENIED, FULL, MISSING, NOT_MEMBER, NOT_OWNER, REPEATED, Change, Presence, Profile
+from store.groups import (
+    DENIED,
+    FULL,
+    MISSING,
+    NOT_MEMBER,
+    NOT_OWNER,
+    REPEATED,
+    SILENT,
+    Change,
+    Event,
+    Presence,
+    Profile,
+)
 from store.sessions import MEMBERS_ONLY, Stored
 
 MAX_TEXT = {"name": 512, "avatar": 2048, "desc": 4096}
@@ -105,7 +116,7 @@ class GroupNode(MessageNode, Groups):
     def start(self) -> None:
         super().start()
         self._accounts_only = self.section("auth").mode == "password"
-        self._happenings = Happenings(self.process)
+        self._told = hot.is_told(self.process)
 
     # ---- messages
 
@@ -163,13 +174,13 @@ class GroupNode(MessageNode, Groups):
         created = self._store.groups.create(
             group, user, users, name=fields["name"], avatar=fields.get("avatar", ""), desc=fields.get("desc", ""),
             limit=fields.get("limit", self.settings.member_limit), mode=fields.get("mode", int(JoinMode.MEMBERS)),
+            event=self._event(item, group, "created", users),
         )  # fmt: skip
         if created.status == MISSING:  # this request made it, and it was dismissed since
             return GroupChatCreateResp(group_id=group)
         _require(created)
         new = () if created.status == REPEATED else users
         self._came(item, group, created, users, new)
-        self._happened(item, group, "created", users)
         return GroupChatCreateResp(group_id=group)
 
     # ---- 42, 43: members
@@ -177,34 +188,36 @@ class GroupNode(MessageNode, Groups):
     @handles(GROUPCHAT_JOIN)
     def _join(self, item: Item) -> CommonErrorCode:
         group, users = item.key, self._users(item.message.member_ids)
-        change = _require(self._store.groups.join(group, item.origin.user, users))
+        event = self._event(item, group, "joined", users)
+        change = _require(self._store.groups.join(group, item.origin.user, users, event))
         if change.users:
             # The members so far are told before the new ones are added: those hear of the group itself.
             self._tell_members(item, group, change.version - 1, SyncCommand.GROUP_MEMBERS)
             self.publish(publications.GROUP + group, publications.members(change.version, change.users, ()))
         self._came(item, group, change, users, change.users)
-        self._happened(item, group, "joined", users)
         return SUCCESS
 
     @handles(GROUPCHAT_QUIT)
     def _quit(self, item: Item) -> CommonErrorCode:
         group, users = item.key, _ids(item.message.member_ids)
-        change = _require(self._store.groups.quit(group, item.origin.user, users))
+        event = self._event(item, group, "left", users)
+        change = _require(self._store.groups.quit(group, item.origin.user, users, event))
         if change.users:
             self.publish(publications.GROUP + group, publications.members(change.version, (), change.users))
             self._tell_members(item, group, change.version, SyncCommand.GROUP_MEMBERS)
         self._store.groups.settle(group, users, Presence(change.version, change.newest, ()))
         self._tell_users(change.users, [_sync_groups(item, group)])
-        self._happened(item, group, "left", users)
         return SUCCESS
 
-    def _happened(self, item: Item, group: str, change: str, users: Sequence[str] = ()) -> None:
-        """Tell other systems. A repeat tells them again, with the same id."""
-        if self._happenings.told:
-            operator = item.origin.user
-            event_id = blake2b(f"{operator}\0{item.request.pack_id}\0{group}".encode(), digest_size=16).hexdigest()
-            data = {"group_id": group, "change": change, "operator": operator, "users": list(users)}
-            self._happenings.in_session("group.changed", group, event_id, data)
+    def _event(self, item: Item, group: str, change: str, users: Sequence[str] = ()) -> Event:
+        """What other systems are told when the change is made. A repeat has the same id."""
+        if not self._told:
+            return SILENT
+        operator = item.origin.user
+        of = f"{operator}\0{item.request.pack_id}\0{group}\0{change}"
+        event_id = blake2b(of.encode(), digest_size=16).hexdigest()
+        data = {"group_id": group, "change": change, "operator": operator, "users": list(users)}
+        return event_id, _encode_json(data)
 
     def _came(self, item: Item, group: str, change: Change, users: Sequence[str], new: Sequence[str]) -> None:
         """Have the lists of `users` hold the group, and tell them: the `new` ones by a sync command as well."""
@@ -221,30 +234,29 @@ class GroupNode(MessageNode, Groups):
     def _dismiss(self, item: Item) -> CommonErrorCode:
         group = item.key
         _require_self(item, item.message.operator_id)
-        change = _require(self._store.groups.dismiss(group, item.origin.user))
+        change = _require(self._store.groups.dismiss(group, item.origin.user, self._event(item, group, "dismissed")))
         self._store.groups.settle(group, change.users, Presence(0, 0, ()))
         # Not on the group's topic: brokers of members who were just added may not listen to it yet.
         self._tell_users(change.users, [_sync_groups(item, group)])
         self.publish(publications.GROUP + group, publications.dismissed())
-        self._happened(item, group, "dismissed")
         return SUCCESS
 
     @handles(GROUPCHAT_UPDATE_CREATOR)
     def _hand_over(self, item: Item) -> CommonErrorCode:
         _require_self(item, item.message.operator_id)
         (owner,) = _ids([item.message.new_creator_id])
-        change = _require(self._store.groups.hand_over(item.key, item.origin.user, owner))
+        event = self._event(item, item.key, "owner", (owner,))
+        change = _require(self._store.groups.hand_over(item.key, item.origin.user, owner, event))
         self._tell_members(item, item.key, change.version, SyncCommand.GROUP_INFO)
-        self._happened(item, item.key, "owner", (owner,))
         return SUCCESS
 
     @handles(GROUPCHAT_INFO_UPDATE)
     def _update(self, item: Item) -> CommonErrorCode:
         _require_self(item, item.message.operator_id)
         fields = self._fields(item.message.group_info)
-        change = _require(self._store.groups.update(item.key, item.origin.user, fields))
+        event = self._event(item, item.key, "info")
+        change = _require(self._store.groups.update(item.key, item.origin.user, fields, event))
         self._tell_members(item, item.key, change.version, SyncCommand.GROUP_INFO)
-        self._happened(item, item.key, "info")
         return SUCCESS
 
     # ---- 47: who is in it

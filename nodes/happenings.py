@@ -23,19 +23,14 @@ def events_of(process: Process) -> Events | None:
 
 
 class Happenings:
-    """What nodes of one process note behind what they did, in greenlets; reads, logins and their ends are noted by the
-    scripts that do them. `told`: whether anybody is told at all."""
+    """What nodes of one process note behind what they did; most is noted by the scripts that do it. `told`: whether
+    anybody is told at all."""
 
     def __init__(self, process: Process) -> None:
         self.told = hot.is_told(process)
         self._noter = hot.opened(process).noter()
 
-    def in_session(self, type_: str, session: str, event_id: str, data: dict[str, Any]) -> None:
-        """Note what happened in a session, and wait until it is kept. In a greenlet. Raises `StoreError`."""
-        if self.told:
-            self._noter.of_session(Noted(session, type_, event_id, _encode(data)))
-
     def to_user(self, type_: str, user: str, event_id: str, data: dict[str, Any]) -> None:
-        """The same of a user."""
+        """Note what happened to a user, and wait until it is kept. In a greenlet. Raises `StoreError`."""
         if self.told:
             self._noter.of_user(Noted(user, type_, event_id, _encode(data)))

@@ -1,6 +1,7 @@
 -- Make a group with its first members, once.
 -- KEYS[1]  the group's info
--- ARGV     tag, group, owner, limit, mode, name, avatar, desc, then the members, each once, the owner among them
+-- ARGV     tag, group, owner, limit, mode, name, avatar, desc, then the members, each once, the owner among them;
+--          and of all changes last an event (group_told.lua)
 -- Returns  status, version, newest seqId. Status: 0 made, 1 made before, 2 dismissed since, 4 more than the limit
 -- The version starts at the clock's µs, so that of a group made again is above all that it had.
 local call, format = redis.call, string.format
@@ -24,4 +25,5 @@ for i = 9, #ARGV do
   mark(tag, 'positions', group .. '\0' .. ARGV[i])
 end
 mark(tag, 'chat_groups', group)
+tell(tag, group)
 return {0, now, tonumber(seq)}

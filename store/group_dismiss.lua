@@ -17,5 +17,6 @@ for i, user in ipairs(call('ZRANGE', members, 0, -1)) do
 end
 call('UNLINK', KEYS[1], members)
 mark(tag, 'chat_groups', group) -- its members and positions go with it
+tell(tag, group)
 call('SET', ended, actor, 'EX', ARGV[4])
 return result

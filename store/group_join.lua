@@ -31,4 +31,5 @@ mark(tag, 'chat_groups', group)
 local time = call('TIME')
 call('HSET', KEYS[1], 'updated', format('%.0f', math.floor(tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000)))
 result[2] = call('HINCRBY', KEYS[1], 'version', 1)
+tell(tag, group)
 return result

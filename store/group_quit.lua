@@ -25,5 +25,6 @@ if #result > 3 then
   local time = call('TIME')
   call('HSET', KEYS[1], 'updated', format('%.0f', math.floor(tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000)))
   result[2] = call('HINCRBY', KEYS[1], 'version', 1)
+  tell(tag, group)
 end
 return result

@@ -13,4 +13,5 @@ for i = 4, #ARGV, 2 do call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 local time = call('TIME')
 call('HSET', KEYS[1], 'updated', format('%.0f', math.floor(tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000)))
 mark(ARGV[1], 'chat_groups', ARGV[2])
+tell(ARGV[1], ARGV[2])
 return {0, tonumber(info[1])}

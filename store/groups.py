@@ -77,6 +77,12 @@ class Profile(NamedTuple):
     updated: int
 
 
+Event = tuple[str, bytes]
+"""What other systems are told of a change: its id, and JSON."""
+SILENT: Event = ("", b"")
+"""They are not told."""
+
+
 class Page(NamedTuple):
     """Some members in the order of joining; `after` begins the next page, ("", 0) when this is the last."""
 
@@ -88,7 +94,8 @@ class Page(NamedTuple):
 class Groups:
     """Groups in the hot store. Without `done`, a method blocks its greenlet and raises `StoreError`.
 
-    Changes go over the connection of the messages, so that their outcomes come in the order of what was stored.
+    Changes go over the connection of the messages, so that their outcomes come in the order of what was stored. The
+    `event` of one that changed something is noted for other systems in the same step.
     """
 
     def __init__(self, writes: Client, reads: Client, keys: Keys, *, remember_seconds: int) -> None:
@@ -101,37 +108,40 @@ class Groups:
 
     def create(
         self, group: str, owner: str, members: Sequence[str], *, limit: int, mode: int, name: str, avatar: str = "",
-        desc: str = "",
+        desc: str = "", event: Event = SILENT,
     ) -> Change:  # fmt: skip
         """Make a group; `members` are different from each other and hold the owner.
 
         REPEATED: it was made before; MISSING: made and dismissed before; FULL: more members than `limit`.
         """
-        return self._change(GROUP_CREATE, group, owner, limit, mode, name, avatar, desc, *members)
+        return self._change(GROUP_CREATE, event, group, owner, limit, mode, name, avatar, desc, *members)
 
-    def join(self, group: str, actor: str, users: Sequence[str]) -> Change:
+    def join(self, group: str, actor: str, users: Sequence[str], event: Event = SILENT) -> Change:
         """Add users, different from each other: all that are not in yet, or none (MISSING, DENIED, FULL)."""
-        return self._change(GROUP_JOIN, group, actor, *users)
+        return self._change(GROUP_JOIN, event, group, actor, *users)
 
-    def quit(self, group: str, actor: str, users: Sequence[str]) -> Change:
+    def quit(self, group: str, actor: str, users: Sequence[str], event: Event = SILENT) -> Change:
         """Remove users, different from each other: all that are in, or none (MISSING, NOT_OWNER)."""
-        return self._change(GROUP_QUIT, group, actor, *users)
+        return self._change(GROUP_QUIT, event, group, actor, *users)
 
-    def dismiss(self, group: str, actor: str) -> Change:
+    def dismiss(self, group: str, actor: str, event: Event = SILENT) -> Change:
         """End a group; `users` are those that were in it. REPEATED, MISSING, NOT_OWNER."""
-        return self._change(GROUP_DISMISS, group, actor, self._remember_seconds)
+        return self._change(GROUP_DISMISS, event, group, actor, self._remember_seconds)
 
-    def hand_over(self, group: str, actor: str, owner: str) -> Change:
+    def hand_over(self, group: str, actor: str, owner: str, event: Event = SILENT) -> Change:
         """Make a member the owner. REPEATED, MISSING, NOT_OWNER, NOT_MEMBER."""
-        return self._change(GROUP_OWNER, group, actor, owner)
+        return self._change(GROUP_OWNER, event, group, actor, owner)
 
-    def update(self, group: str, actor: str, fields: dict[str, str | int]) -> Change:
+    def update(
+        self, group: str, actor: str, fields: dict[str, str | int], event: Event = SILENT
+    ) -> Change:
         """Change the info: name, avatar, desc, limit, mode. MISSING, NOT_OWNER, FULL."""
-        return self._change(GROUP_UPDATE, group, actor, *(part for pair in fields.items() for part in pair))
+        return self._change(GROUP_UPDATE, event, group, actor, *(part for pair in fields.items() for part in pair))
 
-    def _change(self, script: Script, group: str, *args: Any) -> Change:
+    def _change(self, script: Script, event: Event, group: str, *args: Any) -> Change:
         tag = self._keys.session_tag(group)
-        status, version, *rest = self._writes.run(script, (self._keys.group_info(group),), (tag, group, *args))
+        given = (tag, group, *args, *event)
+        status, version, *rest = self._writes.run(script, (self._keys.group_info(group),), given)
         newest, *users = rest or (0,)
         return Change(status, version, newest, tuple(map(bytes.decode, users)))
 

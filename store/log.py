@@ -128,23 +128,16 @@ def noted_of(row: Row) -> Noted | None:
 
 
 class Noter:
-    """Adds notes to the logs. Methods wait until they are kept: they block their greenlet and raise `StoreError`."""
+    """Adds notes to the logs; where a script does what they tell of, it does so itself (`happened.lua`)."""
 
     def __init__(self, redis: Client, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
 
-    def of_session(self, noted: Noted) -> None:
-        """Its key is a session."""
-        self._add(self._keys.session_tag(noted.key), noted)
-
     def of_user(self, noted: Noted) -> None:
-        """Its key is a user."""
-        self._add(self._keys.user_tag(noted.key), noted)
-
-    def _add(self, tag: str, noted: Noted) -> None:
+        """Add one whose key is a user. In a greenlet. Raises `StoreError`."""
         fields = (NOTED, noted.key, "t", noted.type, "i", noted.id, "d", noted.data)
-        self._redis.ask("XADD", f"{tag}:log", "*", *fields)
+        self._redis.ask("XADD", f"{self._keys.user_tag(noted.key)}:log", "*", *fields)
 
 
 class Consumer:

@@ -1,4 +1,4 @@
-"""What other systems are told of reads and logins is written by the scripts that do them, and nothing is told twice."""
+"""What other systems are told of is written by the scripts that do it, and nothing is told twice."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from packs.message import stored_payload
 from store.controls import Controls, Reading
 from store.devices import Devices, record
 from store.entries import tail
+from store.groups import Groups
 from store.keys import Keys
 from store.leases import Leases
 from store.log import HOOKS, Consumer, noted_of
@@ -110,6 +111,24 @@ def test_reads_are_told_in_order_with_what_is_stored(redis: Redis, told: Told) -
     for _ in range(2):
         wait_for(lambda done: controls.read([Reading("SC_a_b", False, "b", stored.seq)], done))
     assert told() == [("message.read", b'{"session_id":"SC_a_b","user_id":"b","seq_id":%d}' % stored.seq)]
+
+
+def test_changes_of_groups_are_told_when_they_change_something(redis: Redis, told: Told) -> None:
+    groups = Groups(redis, redis, KEYS, remember_seconds=60)
+    for _ in range(2):
+        groups.create("GC_1", "a", ["a", "b"], limit=3, mode=0, name="g", event=("1", b"created"))
+        groups.join("GC_1", "a", ["b", "c"], event=("2", b"joined"))
+    groups.join("GC_1", "a", ["d"], event=("3", b"one too many"))
+    groups.quit("GC_1", "a", ["c", "d"], event=("4", b"left"))
+    groups.quit("GC_1", "a", ["c"], event=("5", b"left already"))
+    groups.update("GC_1", "b", {"name": "x"}, event=("6", b"not the owner"))
+    groups.update("GC_1", "a", {"name": "x"}, event=("7", b"info"))
+    groups.hand_over("GC_1", "a", "b", event=("8", b"owner"))
+    groups.dismiss("GC_1", "b", event=("9", b"dismissed"))
+    groups.dismiss("GC_1", "b", event=("10", b"dismissed already"))
+    groups.create("GC_1", "b", ["b"], limit=3, mode=0, name="g")  # nobody is told
+    expected = [b"created", b"joined", b"left", b"info", b"owner", b"dismissed"]
+    assert told() == [("group.changed", data) for data in expected]
 
 
 def test_a_lease_has_one_holder(redis: Redis) -> None:
