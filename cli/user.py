@@ -47,7 +47,7 @@ def register(subparsers: Subparsers) -> None:
         action.add_argument("name", metavar="NAME")
         action.set_defaults(run=_disable, disabled=disabled)
 
-    erase = actions.add_parser("erase", help="delete all data of a user, for ever; made again when it was cut off")
+    erase = actions.add_parser("erase", help="delete all data of a user, for ever; it goes on when this is stopped")
     erase.add_argument("name", metavar="NAME")
     erase.add_argument("--yes", action="store_true", help="do not ask")
     erase.set_defaults(run=_erase)

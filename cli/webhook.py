@@ -39,6 +39,8 @@ def _list(options: argparse.Namespace) -> int:
         return 0
     for name, url, events, waiting, trouble in found:
         print(f"{name}  {url}  {', '.join(events)}: {trouble or 'well'}, {waiting} under way")
+    if not found:
+        print("nobody is told: name somebody in [hooks.endpoint.NAME]", file=sys.stderr)
     return 0
 
 

@@ -118,3 +118,4 @@ def test_a_system_without_these_nodes_says_so() -> None:
         reply = web.get("/v1/events")
         assert (reply.status, "record in [hooks]" in reply.json["error"]["message"]) == (503, True)
         assert not server_of(system).keys("imesh:events*")  # its node hooks does nothing
+        assert "nobody is told" in system.run("webhook", "list").stderr

@@ -69,7 +69,8 @@ def keep_dead(system: System, process: str, until: Callable[[], Any]) -> None:
 
 @pytest.mark.seconds(120)
 def test_two_hooks_nodes_lose_nothing_when_one_is_killed(system: System, receiver: Receiver) -> None:
-    sent = Sent(Web(system.http(), system.first_key), receiver)
+    web = Web(system.http(), system.first_key)
+    sent = Sent(web, receiver)
     raw = system.client("bob")
     ack = raw.text("ann", "x")
     assert code(system.client("ann").ask(t.MSG_READ, s.MsgReaded(session_id=ack.session_id, seq_id=ack.seq_id))) == 0
@@ -77,6 +78,15 @@ def test_two_hooks_nodes_lose_nothing_when_one_is_killed(system: System, receive
     sent.send(3)
     sent.wait_told("the first to be told")
     wait_until(lambda: told_of(receiver, "bob") == ["user.online"], "that bob came")
+
+    dan = system.client("dan")
+    for _ in range(5):
+        ack = raw.text("dan", "x")
+        sent.seqs[ack.session_id].append(ack.seq_id)
+        assert code(dan.ask(t.MSG_READ, s.MsgReaded(session_id=ack.session_id, seq_id=ack.seq_id))) == 0
+    system.kill("core-1")  # which moved his position just now
+    system.wait_serving()
+    web.address = system.http()
 
     system.kill("edge-1")  # with bob's connection, and whoever would say that it ended
     receiver.telling = FAILS
@@ -101,4 +111,4 @@ def test_two_hooks_nodes_lose_nothing_when_one_is_killed(system: System, receive
     sent.wait_told("all to be told when it goes on")
     wait_until(lambda: told_of(receiver, "bob") == ["user.online", "user.offline"], "that bob went", 20)
     assert told_of(receiver, "ann") == ["user.online", "user.offline"]
-    assert [e["data"]["user_id"] for e in receiver.of("message.read")] == ["ann"]
+    assert [e["data"]["user_id"] for e in receiver.of("message.read")] == ["ann", *5 * ["dan"]]
