@@ -27,6 +27,7 @@ from tests.groups import create, dismiss, leave, update
 from tests.integration.test_olap import archive_of, server_of, wait_archived
 from tests.integration.test_one_history import fill, history
 from tests.people import add, block, blocklist, delete
+from tests.phones import QUICK
 from tests.raw import Raw, code
 from tests.system import System, running, topology_text
 from tests.waiting import wait_until
@@ -38,7 +39,8 @@ PASSING = re.compile(r"\{u\d\d\}:[dlrj]:|\{s\d\d\}:[dx]:|:log$|:stamp$|^imesh:")
 @pytest.fixture(params=["sqlite", "mariadb"])
 def system(request: pytest.FixtureRequest) -> Iterator[System]:
     url = "embedded" if request.param == "sqlite" else request.getfixturevalue("mariadb").make("rebuild")
-    with running(topology_text(tables={"store": {"archive": url, "hot_messages": 30}})) as made:
+    tables = {"store": {"archive": url, "hot_messages": 30}, "push": QUICK}
+    with running(topology_text(tables=tables)) as made:
         yield made
 
 
