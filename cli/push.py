@@ -21,7 +21,7 @@ def register(subparsers: Subparsers) -> None:
     """Add the command."""
     examples = (
         '  imesh push test alice\n  imesh push test alice --title Hello --body "How are you?" --url app://chat/bob\n'
-        "  imesh push preview alice\n  imesh push list alice\n  imesh push records main apns --count 20 --json"
+        "  imesh push preview alice\n  imesh push list alice\n  imesh push records main apns --user alice --count 20"
     )
     parser = add_command(subparsers, "push", "pushes to phones, of a running system", examples)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -45,6 +45,7 @@ def register(subparsers: Subparsers) -> None:
     records.add_argument("app", metavar="APP", help="an app of the topology, by its name there")
     records.add_argument("vendor", metavar="VENDOR", help="apns, fcm, …")
     records.add_argument("--count", type=int, default=50, metavar="N", help="how many (default: 50)")
+    records.add_argument("--user", default="", help="only his")
     records.set_defaults(run=_records)
     for action in (preview, listing, records):
         action.add_argument("--json", action="store_true", help="for programs")
@@ -117,7 +118,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _records(options: argparse.Namespace) -> int:
-    found = _call(options, "push.records", options.app, options.vendor, "", options.count)[: options.count]
+    asked = options.app, options.vendor, "", options.count, options.user
+    found = _call(options, "push.records", *asked)[: options.count]
     if options.json:
         print(json.dumps([dict(zip(RECORD, row, strict=True)) for row in found], indent=2))
         return 0

@@ -377,9 +377,9 @@ class Push(Protocol):
         ...
 
     @call(timeout=ANSWER_SECONDS, idempotent=True)
-    def records(self, app: str, vendor: str, before: str, count: int) -> tuple[PushRecord, ...]:
-        """What became of pushes of an app through a vendor: at most about `count` (1 to 1000), newest first, older than
-        the record with id `before` ("": from the newest)."""
+    def records(self, app: str, vendor: str, before: str, count: int, user: str) -> tuple[PushRecord, ...]:
+        """What became of pushes of an app through a vendor, to one user ("": to anybody): at most about `count` (1 to
+        1000), newest first, older than the record with id `before` ("": from the newest)."""
         ...
 
 

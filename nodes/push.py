@@ -13,12 +13,14 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import msgspec
 
 from mesh.errors import AppError
+from mesh.loop import now
 from nodes import hot
 from nodes.contracts import Previewed, Push, PushInfo, PushRecord, RegInfo, Registered
 from nodes.contracts_statistics import Statistics
@@ -45,6 +47,9 @@ from store.registrations import Registration
 VERSION_MAX = 64
 TEXT_MAX = 4000
 RECORDS_MAX = 1000
+RECORDS_READ = 100
+RECORDS_SECONDS = 2.0
+"""How long is looked for those of one user."""
 DRAIN_SECONDS = 5.0
 DEVICE_TYPES = range(16)
 _QUIET = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
@@ -255,24 +260,29 @@ class PushNode(PackNode, Push):
 
     # ---- what became of them
 
-    def records(self, app: str, vendor: str, before: str, count: int) -> tuple[PushRecord, ...]:
+    def records(self, app: str, vendor: str, before: str, count: int, user: str) -> tuple[PushRecord, ...]:
         sender = self._senders.get((app, vendor))
         if sender is None:
             raise AppError(Code.PARAM, "no such app or vendor in the topology")
         if before and not re.fullmatch(r"\d+-\d+", before):
             raise AppError(Code.PARAM, "before is no id of a record")
+        count = max(1, min(count, RECORDS_MAX))
         found: list[PushRecord] = []
-        for id_, packed in sender.queue.records(before, max(1, min(count, RECORDS_MAX))):
-            for row in decode_record(packed):
-                clock, user, session, seq, device, outcome, reason, vendor_id, tries, waited = row
-                found.append(
-                    PushRecord(
-                        id_, clock, user, session, seq, app, vendor, device, outcome, reason, vendor_id, tries, waited
-                    )
-                )  # fmt: skip
-            if len(found) >= count:
-                break
+        limit = now() + RECORDS_SECONDS
+        while (page := sender.queue.records(before, min(count, RECORDS_READ))) and now() < limit:
+            for before, packed in page:
+                found += _records(before, app, vendor, packed, user)
+                if len(found) >= count:
+                    return tuple(found)
         return tuple(found)
+
+
+def _records(id_: str, app: str, vendor: str, packed: bytes, wanted: str) -> Iterator[PushRecord]:
+    for clock, user, session, seq, device, outcome, reason, vendor_id, tries, waited in decode_record(packed):
+        if wanted in ("", user):
+            yield PushRecord(
+                id_, clock, user, session, seq, app, vendor, device, outcome, reason, vendor_id, tries, waited
+            )  # fmt: skip
 
 
 def _quiet(hours: str) -> tuple[int, int]:

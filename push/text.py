@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
 ELLIPSIS = "…"
+EMOJI_PARTS = re.compile("[\ufe00-\ufe0f\U000e0000-\U000e007f]")
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -24,8 +26,14 @@ def clip_bytes(text: str, most: int) -> str:
 
 def plain(text: str) -> str:
     """Without emoji and other symbols, which some templates refuse; blanks where nothing is left between words."""
-    kept = "".join(c for c in text if unicodedata.category(c) not in ("So", "Cs", "Sk", "Cf", "Mn"))
-    return " ".join(kept.split())
+    return " ".join("".join(c for c in text if not _is_symbol(c)).split())
+
+
+def _is_symbol(c: str) -> bool:
+    """Also what only emoji are made with: shades of skin, joiners, selectors, tags. Marks of letters are none."""
+    if c <= "\x7f":
+        return False
+    return unicodedata.category(c) in ("So", "Cs", "Sk") or c in "\u200d\u20e3" or bool(EMOJI_PARTS.match(c))
 
 
 def number_of(name: str) -> int:

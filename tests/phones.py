@@ -56,7 +56,7 @@ class Phones:
 
     def records(self, vendor: str, user: str) -> list[list[Any]]:
         """What became of pushes to a user."""
-        return [row for row in self.call("push.records", "main", vendor, "", 100) if row[2] == user]
+        return list(self.call("push.records", "main", vendor, "", 100, user))
 
     def token(self, user: str, vendor: str = "apns") -> str:
         """The token of this user's phone."""

@@ -105,10 +105,11 @@ class PushRecords(msgspec.Struct):
 
 
 class RecordsAsked(msgspec.Struct, forbid_unknown_fields=True):
-    """Of an app of the topology and a vendor."""
+    """Of an app of the topology and a vendor, and of one user when he is named."""
 
     app: Name
     vendor: Name
+    user: str = ""
     cursor: wire.Cursor = ""
     limit: wire.Limit = 100
 
@@ -152,6 +153,6 @@ class Pushing:
     @route("GET", "/v1/push/records", scope="push:read", tag="push", errors=(422,),
            summary="What became of pushes")  # fmt: skip
     def records(self, call: Call, query: RecordsAsked) -> PushRecords:
-        found = there(self._push).records(query.app, query.vendor, query.cursor, query.limit)
+        found = there(self._push).records(query.app, query.vendor, query.cursor, query.limit, query.user)
         rows = [PushRecord(*row) for row in found]
         return PushRecords(rows, rows[-1].id if len(rows) >= query.limit else "")

@@ -13,7 +13,7 @@ import msgspec
 from push.credential import Credential
 from push.http import Reply
 from push.model import Notification, Outcome, Push, VendorError, Verdict
-from push.text import clip_bytes, number_of
+from push.text import clip_bytes, key_of, number_of
 from push.vendor import App, HttpVendor, Request, VendorSettings, fitted, http_outcome, seconds_left
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
@@ -97,7 +97,7 @@ class Fcm(HttpVendor):
         if self.app.package:
             android["restricted_package_name"] = self.app.package
         text = {"title": n.title, "body": n.body}
-        message = {"token": token, "notification": text, "data": _data(n), "android": android}
+        message = {"token": token, "notification": text, "data": _data(n), "android": android, "apns": _apns(n)}
         headers = {"authorization": f"Bearer {credential}", "content-type": "application/json"}
         return Request(
             f"/v1/projects/{self._project}/messages:send", headers, msgspec.json.encode({"message": message})
@@ -138,6 +138,14 @@ def _judged(reply: Reply, error: Mapping[str, Any]) -> Verdict:
     if reply.status >= 500:
         return Verdict(Outcome.SERVER, code, reply.retry_after)
     return Verdict(Outcome.UNKNOWN, code)
+
+
+def _apns(n: Notification) -> dict[str, Any]:
+    """For iPhones whose app registers with FCM."""
+    aps: dict[str, Any] = {"sound": "default"} if n.alert else {}
+    if n.badge >= 0:
+        aps["badge"] = n.badge
+    return {"headers": {"apns-collapse-id": key_of(n.collapse or n.id, 24)}, "payload": {"aps": aps}}
 
 
 def _data(n: Notification) -> dict[str, str]:

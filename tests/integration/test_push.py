@@ -296,6 +296,7 @@ def test_the_command_line(world: Phones, user: Callable[[], str]) -> None:
     assert (shown.title, shown.badge) == ("Hello", 7)
     wait_until(lambda: world.records("apns", b), "the record")
     assert f"accepted     {b}" in run("push", "records", "main", "apns").stdout
+    assert run("push", "records", "main", "apns", "--user", b).stdout.count("\n") == len(world.records("apns", b)) == 1
     counters = world.counters()
     assert counters["push.queued"] >= counters["push.main.apns.accepted"] > 0
     nobody = run("push", "test", user())

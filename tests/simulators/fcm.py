@@ -91,6 +91,8 @@ class Fcm(Simulator):
             return "Invalid value at 'message.data' (TYPE_STRING)"
         if any(k in ("from", "gcm") or k.startswith("google") for k in data):
             return "Invalid data payload key"
+        if not isinstance(message["apns"]["payload"]["aps"].get("badge", 0), int):
+            return "Invalid value at 'message.apns'"
         ttl = message["android"]["ttl"]
         if not ttl.endswith("s") or not 0 <= float(ttl[:-1]) <= 2_419_200:
             return "Invalid value at 'message.android.ttl'"

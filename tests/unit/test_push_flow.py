@@ -184,7 +184,9 @@ def test_texts_fit() -> None:
     cut = clip_bytes("ä" * 100, 20)
     assert len(cut.encode()) <= 20
     assert cut.endswith("ä…")
-    assert plain("a 😀 b\n👋🏽 c ☎") == "a b c"
+    assert plain("a 😀 b\n👋🏽 c ☎ 👨‍👩‍👧 ❤️ 1️⃣") == "a b c 1"
+    for words in ("a^b `c`", "हिन्दी में", "ที่นี่", "e\u0301t\u00e9", "可以吗？"):
+        assert plain(words) == words
     assert key_of("s", 8) == key_of("s", 8) != key_of("t", 8)
     assert len(key_of("s", 24)) == 24
     assert 0 < number_of("x") < 2**31
