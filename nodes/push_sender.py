@@ -8,6 +8,7 @@ read again, so it may be sent twice; its id and what it replaces stay the same, 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -44,6 +45,8 @@ DUE_SECONDS = 0.5
 SETTLE_AT_ONCE = 100
 ALARM_SECONDS = 60.0
 """A wrong key or app is told so often."""
+REASONS_MAX, REASON_LENGTH = 100, 40
+_ODD = re.compile("[^A-Za-z0-9_-]+")
 
 
 class _Job:
@@ -89,6 +92,7 @@ class Sender:
         self._wake, self._freed, self._done = Event(), Event(), Event()
         self._stopping = False
         self._alarm_at = 0.0
+        self._reasons: set[str] = set()
 
     # ---- life
 
@@ -275,11 +279,20 @@ class Sender:
         dead = self._dead(items, verdicts)
         for item, verdict in zip(items, verdicts, strict=True):
             self._stats.counts[f"push.{name}.{verdict.outcome.value}"] += 1
+            if verdict.outcome is not Outcome.ACCEPTED:
+                self._stats.counts[f"refused.push.{name}.{self._reason(verdict)}"] += 1
             self._judge(item, verdict)
         self._under_way -= len(items)
         self._freed.set()
         for _, _, target, since in dead:
             self._patient(lambda t=target, s=since: self._forget(t.user, t.field, t.token, s))  # type: ignore[misc]
+
+    def _reason(self, verdict: Verdict) -> str:
+        """The vendor's word for it, as part of a counter's name; there are not too many of them."""
+        reason = _ODD.sub("_", verdict.reason)[:REASON_LENGTH].strip("_") or verdict.outcome.value
+        if len(self._reasons) < REASONS_MAX:
+            self._reasons.add(reason)
+        return reason if reason in self._reasons else "other"
 
     def _dead(self, items: Sequence[_Item], verdicts: Sequence[Verdict]) -> Sequence[tuple[_Job, Note, Target, int]]:
         """Those whose tokens are to be unregistered."""

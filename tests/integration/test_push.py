@@ -224,6 +224,9 @@ def test_dead_tokens_are_unregistered_and_others_are_not(world: Phones, user: Ca
         world.wait(c, 1, vendor)
         left = [row for user_ in (b, c) for row in registered_until(world, user_, 0 if user_ == b else 1)]
         assert len(left) == 1, vendor
+    counters = world.counters()
+    for counter in ("apns.Unregistered", "fcm.UNREGISTERED", "meizu.110002", "oppo.10000"):
+        assert counters[f"refused.push.main.{counter}"] > 0
 
 
 def registered_until(world: Phones, user_: str, count: int) -> list[object]:
