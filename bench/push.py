@@ -245,7 +245,7 @@ def _crowd(rounds: int) -> Rounds:
     with tempfile.TemporaryDirectory(prefix="imesh-bench-") as directory:
         secret = Path(directory) / "secret"
         secret.write_text("nobody listens there")
-        table = {"url": "http://127.0.0.1:9", "app_id": "1", "app_secret": f"file:{secret}"}
+        table = {"url": "http://127.0.0.1:9", "app_id": "1", "app_secret": f"file:{secret}", "per_second": 0.01}
         with _system("meizu", table, directory) as (mesh, redis):
             members = [f"m{n}" for n in range(MEMBERS)]
             _register(redis, "meizu", members)
