@@ -7,8 +7,8 @@ stand in a queue of one, readers in a queue of a few.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import gevent.monkey
@@ -94,6 +94,20 @@ def writing(db: peewee.Database) -> AbstractContextManager[Any]:
     """A transaction that writes. On SQLite it holds the one lock from its begin on: what it reads stays so."""
     found: AbstractContextManager[Any] = db.atomic("IMMEDIATE") if kind_of(db) == SQLITE else db.atomic()
     return found
+
+
+@contextmanager
+def unhurried(db: peewee.Database) -> Iterator[None]:
+    """Transactions inside need not be on the disk when they are committed: what they are made of is still there after
+    a power cut that undoes them. On SQLite they cost no fsync, for which messages on the same disk would wait."""
+    if kind_of(db) != SQLITE:
+        yield
+        return
+    db.execute_sql("PRAGMA synchronous = normal")
+    try:
+        yield
+    finally:
+        db.execute_sql("PRAGMA synchronous = full")
 
 
 def _database(address: ArchiveAddress) -> peewee.Database:

@@ -23,7 +23,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import peewee
 
-from store.archive.database import MYSQL, kind_of, writing
+from store.archive.database import MYSQL, kind_of, unhurried, writing
 from store.archive.models import Uncounted
 from store.entries import DELETED, OVERRIDDEN, REVOKED
 from store.keys import GROUP_PREFIX
@@ -93,7 +93,7 @@ def note(db: peewee.Database, sent: Sequence[Sent]) -> None:
 
 def fold(db: peewee.Database) -> bool:
     """Add what was noted first to the rollups, in one transaction; whether there is more."""
-    with writing(db):
+    with unhurried(db), writing(db):
         lock = " FOR UPDATE" if kind_of(db) == MYSQL else ""
         noted = db.execute_sql(f"SELECT id, tally FROM uncounted ORDER BY id LIMIT {NOTES_AT_ONCE}{lock}").fetchall()
         if noted:

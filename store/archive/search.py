@@ -18,7 +18,7 @@ from typing import NamedTuple
 import peewee
 
 from store.archive import unindexed
-from store.archive.database import MYSQL, kind_of
+from store.archive.database import MYSQL, kind_of, unhurried
 from store.archive.messages import DUPLICATES, ENTRY_COLUMNS
 from store.archive.unindexed import Filling, Place
 from store.entries import Entry
@@ -101,7 +101,7 @@ def _in_turn(db: peewee.Database) -> Iterator[None]:
     """A transaction of whoever indexes: of two, the one that read a message first might write it last. Raises
     `Elsewhere`."""
     if kind_of(db) != MYSQL:
-        with db.atomic("IMMEDIATE"):
+        with unhurried(db), db.atomic("IMMEDIATE"):
             yield
         return
     (got,) = db.execute_sql("SELECT GET_LOCK('imesh search', 0)").fetchone()
