@@ -77,7 +77,7 @@ class Sockets:
         self._context = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 4096)
         if sys.platform == "linux":
-            # Its thread moves bytes and should not cut in on a turn that makes more of them: where the two share a core,
+            # Its thread moves bytes and should not cut in on a turn that makes more of them: where both share a core,
             # a message costs a tenth less. It must be set before the first socket.
             self._context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_BATCH)
         self.security = security
