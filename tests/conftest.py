@@ -21,6 +21,10 @@ import pytest  # noqa: E402
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# As a background job (of a shell, of nohup) we would ignore it, and so would all that we start and want to interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 gevent.get_hub().loop  # noqa: B018  # made now, so that its descriptors are there before any test counts them
 
 FAILED = "FAILED_TESTS_FILE"
