@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -220,11 +220,24 @@ class System:
 
     # ---- faults
 
+    def find(self, process: str) -> int:
+        """The pid of a node process, or of "redis"; 0 while there is none."""
+        for p in self._tree():
+            command = command_of(p)
+            program = Path("".join(command[:1]).partition(" ")[0]).name  # Redis writes a title of its own there
+            if program == "redis-server" if process == "redis" else command[3:5] == ["run", process]:
+                return p.pid
+        return 0
+
     def pid(self, process: str) -> int:
-        """The pid of a node process, or of "redis"."""
-        if process == "redis":
-            return next(p.pid for p in self._tree() if p.name().startswith("redis-server"))
-        return next(p.pid for p in self._tree() if command_of(p)[3:5] == ["run", process])
+        """The same of one that must be there."""
+        pid = self.find(process)
+        assert pid, f"no {process}"
+        return pid
+
+    def is_new(self, process: str, before: int) -> bool:
+        """Whether it was started again, and has another pid than `before`."""
+        return self.find(process) not in (0, before)
 
     def _tree(self) -> list[psutil.Process]:
         assert self.launcher is not None
@@ -239,6 +252,14 @@ class System:
         pid = self.pid(process)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def kill_if_there(self, process: str) -> bool:
+        """SIGKILL, but perhaps it is dead and not started again yet; whether it was there."""
+        pid = self.find(process)
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(pid)
 
 
 def is_dead(process: psutil.Process) -> bool:

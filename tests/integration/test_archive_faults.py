@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 
 import gevent
-import psutil
 import pytest
 
 from packs import structs as s
@@ -92,11 +91,9 @@ def kill(system: System, process: str, mariadb: MariaDB | None) -> None:
     before = system.kill(process)
 
     def reborn() -> bool:
-        try:
-            pid = system.pid(process)
-        except (StopIteration, psutil.NoSuchProcess):
-            return False
-        return pid != before and (process == "redis" or bool(re.search(rf" serving nodes=\S+ pid={pid}\n", system.log)))
+        pid = system.find(process)
+        known = process == "redis" or bool(re.search(rf" serving nodes=\S+ pid={pid}\n", system.log))
+        return pid not in (0, before) and known
 
     wait_until(reborn, f"{process} serves again", PATIENCE_SECONDS)
 

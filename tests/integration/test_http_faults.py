@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import random
-import signal
 
 import gevent
 import pytest
@@ -94,7 +92,8 @@ def test_repeats_with_the_same_key_are_done_once_while_processes_die() -> None:
         for target in [*targets, *(rng.choice(targets) for _ in range(KILLS - len(targets)))]:
             gevent.sleep(rng.uniform(0.05, 0.4))
             before = answered()
-            os.kill(system.pid(target), signal.SIGKILL)
+            pid = system.kill(target)
+            wait_until(lambda t=target, p=pid: system.is_new(t, p), "it to be started again")  # type: ignore[misc]
             system.wait_serving()
             wait_until(lambda b=before: answered() > b, "the load to go on")  # type: ignore[misc]
         for caller in callers:

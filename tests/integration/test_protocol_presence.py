@@ -260,7 +260,7 @@ def test_user_nodes_that_start_again_know_who_is_there(spread: System, user: Use
     assert watch(a, bob) == [on(bob, 5)]
     for name in ("user-1", "user-2"):
         before = spread.kill(name)
-        wait_until(lambda: pid(spread, name) not in (0, before), "the process to come back")  # noqa: B023
+        wait_until(lambda: spread.is_new(name, before), "the process to come back")  # noqa: B023
         spread.wait_serving()
         for _ in range(4):
             wait_until(lambda: presences(a, bob) == [on(bob, 5)], "bob to be seen")
@@ -271,14 +271,6 @@ def test_user_nodes_that_start_again_know_who_is_there(spread: System, user: Use
         if pack.type == t.PRESENCE_PUSH:
             last = decode(pack).presences[-1]
     assert off(last, bob)
-
-
-def pid(system: System, process: str) -> int:
-    """0 while there is none."""
-    try:
-        return system.pid(process)
-    except StopIteration:
-        return 0
 
 
 # ---- 69

@@ -42,7 +42,8 @@ def test_killed_in_between_nothing_is_lost_and_nothing_doubled_where_the_vendor_
     for n, person in enumerate(people):
         sender.text(person, f"m{n}")
         if n % 8 == 4:  # in the middle of it, whatever it is doing
-            pid = wait_until(lambda: running(world) - killed, "it runs").pop()
+            wait_until(lambda: world.system.find("push-1") not in {0, *killed}, "it runs")
+            pid = world.system.pid("push-1")
             sent = world.vendors["vivo"].calls["/message/send"]
             wait_until(lambda n=sent: world.vendors["vivo"].calls["/message/send"] > n, "it sends")  # type: ignore[misc]
             world.system.signal(pid, signal.SIGKILL)
@@ -56,14 +57,6 @@ def test_killed_in_between_nothing_is_lost_and_nothing_doubled_where_the_vendor_
         assert len(accepted) == len(set(accepted)), "the vendor knows repeats"
     for vendor in world.vendors.values():
         vendor.delay = 0.0
-
-
-def running(world: Phones) -> set[int]:
-    """The pid of the push process, while it runs."""
-    try:
-        return {world.system.pid("push-1")}
-    except StopIteration:
-        return set()
 
 
 def test_a_vendor_that_is_down_for_a_while_gets_everything_afterwards(world: Phones, user: Callable[[], str]) -> None:

@@ -91,15 +91,6 @@ def sums(rows: list[list[int]]) -> tuple[int, ...]:
     return tuple(map(sum, zip(*(row[1:] for row in rows), strict=True)))
 
 
-def killed(system: System, process: str) -> bool:
-    """Kill a process, if it runs."""
-    try:
-        system.kill(process)
-    except (StopIteration, ProcessLookupError):
-        return False
-    return True
-
-
 def test_what_is_sent_and_done_is_counted(counted: System, user: Callable[[], str]) -> None:
     wait_counted(counted)
     before = [asked(counted, "statistics"), outcomes(counted)]
@@ -176,7 +167,7 @@ def test_counts_are_exact_whoever_is_killed(counted: System, request: pytest.Fix
             server.signal(signal.SIGKILL)
             server.start()
         else:
-            wait_until(lambda name=f"cold-{turn // 2 + 1}": killed(counted, name), "it runs again and is killed")
+            wait_until(lambda name=f"cold-{turn // 2 + 1}": counted.kill_if_there(name), "it runs again and is killed")
     counted.wait_serving()
     assert len(wait_counted(counted)) >= len(sent)
     totals = [sum(sums(asked(counted, "user_statistics", name))[:1]) for name in people]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -60,8 +59,7 @@ def keep_dead(system: System, process: str, until: Callable[[], Any]) -> None:
     """SIGKILL a process as often as it is started again, until somebody else does its work."""
 
     def done() -> bool:
-        with suppress(StopIteration):
-            system.kill(process)
+        system.kill_if_there(process)
         return bool(until())
 
     wait_until(done, f"another to do the work of {process}", 40)
