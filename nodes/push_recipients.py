@@ -32,7 +32,7 @@ PART = 50
 """Users looked at together."""
 SHARE = 0.2
 """Of the time may be taken for large groups: chats on the same core and the same Redis hardly notice."""
-LEAST_PAUSE, LONGEST_PAUSE = 0.001, 0.0045
+LEAST_PAUSE, LONGEST_PAUSE = 0.001, 0.0055
 """Seconds between two parts. With the longest, 10,000 members take a second and a half."""
 LATE_SECONDS = 5.0
 """When what is due waits for longer than that, pauses are as short as can be."""
