@@ -92,8 +92,12 @@ def test_what_happens_is_told(system: System, receiver: Receiver, user: User) ->
     def told(type_: str, **data: Any) -> list[dict[str, Any]]:
         return [e["data"] for e in receiver.of(type_) if data.items() <= e["data"].items()]
 
-    wait_until(lambda: told("user.offline", user_id=bob), "all to be told", 15)
-    wait_until(lambda: told("message.read", user_id=bob) and told("message.changed", session_id=session), "the rest")
+    def all_told() -> bool:  # each session, group and user has an order of its own
+        changes = told("group.changed", group_id=group.group_id)
+        others = (told("message.read", user_id=bob), told("message.changed", session_id=session))
+        return bool(told("user.offline", user_id=bob) and all(others) and len(changes) >= 3)
+
+    wait_until(all_told, "all to be told", 15)
     (sent,) = told("message.sent", session_id=session)
     assert (sent["from"], sent["to"], sent["content"], sent["kind"]) == (alice, bob, "hello", "single")
     assert (sent["seq_id"], sent["id"]) == (ack.seq_id, f"hello-{alice}")
