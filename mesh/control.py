@@ -94,14 +94,13 @@ class Client:
 
     def __init__(self, topology: Topology) -> None:
         from mesh.link import Sockets
-        from mesh.log import configure, get_log
+        from mesh.log import get_log
         from mesh.process import security_of
 
-        configure("client", "error")
         self._topology = topology
         self._host = local_host(topology)
         self._sockets = Sockets(security_of(topology, self._host))
-        self._log = get_log("client")
+        self._log = get_log("client", "error")  # the program's other logs are its own affair
         self._me = (f"client-{os.getpid()}-{next(_clients)}", os.urandom(6).hex())
         self._calls: dict[str, Calls] = {}  # of one process each: all have the same service name
         self._timers: list[Every] = []

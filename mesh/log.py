@@ -88,10 +88,12 @@ def configure(process: str, level: str) -> None:
 class Log:
     """The log of one node or part."""
 
-    __slots__ = ("_limits", "name")
+    __slots__ = ("_least", "_limits", "name")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, least: str = "debug") -> None:
+        """`least`: the lowest level of a line that is written, where that of the process is lower."""
         self.name = name
+        self._least = LEVELS[least]
         self._limits: dict[str, tuple[float, int]] = {}  # key -> (when it was written, how many were left out since)
 
     def debug(self, event: str, /, **values: Any) -> None:
@@ -129,15 +131,15 @@ class Log:
 
     def write(self, level: str, event: str, values: dict[str, Any]) -> None:
         """A line of any level."""
-        if LEVELS[level] < _output.level:
+        if LEVELS[level] < max(_output.level, self._least):
             return
         fields = "".join(f" {name}={_spell(name, value)}" for name, value in values.items())
         _output.write(f"{_output.head(level, _escape(self.name))} {_escape(event)}{fields}".encode())
 
 
-def get_log(name: str) -> Log:
-    """The log of a part of this process."""
-    return Log(name)
+def get_log(name: str, least: str = "debug") -> Log:
+    """The log of a part of this process; see `Log`."""
+    return Log(name, least)
 
 
 def _escape(text: str) -> str:

@@ -53,6 +53,16 @@ def test_levels(level: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert len(lines(capfd)) == 4 - list(LEVELS).index(level)
 
 
+def test_a_log_may_say_less_than_its_process(capfd: pytest.CaptureFixture[str]) -> None:
+    quiet = get_log("quiet", "error")
+    for log in (quiet, get_log("x")):
+        log.warning("event")
+        log.error("event")
+    assert lines(capfd) == [
+        "error edge-1 quiet event", "warning edge-1 x event", "error edge-1 x event",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time as patched_time
-from typing import Any
 
 import pytest
 from gevent import monkey
@@ -25,9 +24,9 @@ def test_a_blocked_loop_is_logged_with_the_stack_of_who_blocks_it(capfd: pytest.
         patched_time.sleep(0.1)
         guilty_function()
         wait_until(lambda: watchdog.worst() > 0.3, "the lag to be measured")
-        lines: list[Any] = [line for line in capfd.readouterr().err.splitlines() if "the loop is blocked" in line]
-        assert len(lines) == 1
-        assert "guilty_function" in lines[0]
-        assert watchdog.blocked == 1
+        lines = [line for line in capfd.readouterr().err.splitlines() if "the loop is blocked" in line]
+        # A busy machine may block it, too, and no less to its peers.
+        assert ["guilty_function" in line for line in lines].count(True) == 1, lines
+        assert watchdog.blocked >= 1
     finally:
         watchdog.stop()
