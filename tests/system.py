@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -33,6 +34,7 @@ LAYOUTS = {
 """Process groups of the topologies that the message tests run on."""
 START_SECONDS = 20.0
 CALL_SECONDS = 10.0
+PORTS = range(11_000, 20_000)
 ERRORS = re.compile(r"^\S+ error |^Traceback", re.MULTILINE)
 """What no client can make a process write."""
 
@@ -291,8 +293,13 @@ def running(text: str) -> Iterator[System]:
 
 
 def free_port() -> int:
-    """A port that is free now, for tests in which clients must find a restarted broker again."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that is free now, for tests in which clients must find a restarted broker again.
+
+    None that the system gives to outgoing connections: while nobody listens, one of those that try to connect would get
+    it sooner or later, and be connected with itself.
+    """
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
