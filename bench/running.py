@@ -83,18 +83,25 @@ class Mesh(System):
 
     def wait_serving(self) -> None:
         """Wait until all processes serve, learn where and as what, and pin them. Raises `RuntimeError` with the log."""
-        command = [sys.executable, "-m", "mesh", "status", "--json", str(self.topology), "--data", str(self.data)]
         limit = time.monotonic() + START_SECONDS
-        while True:
-            environment = {**os.environ, **self._settings}
-            asked = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
-            if asked.returncode == 0:
-                break
+        while not (status := self._status()):
             if self._launcher.poll() is not None or time.monotonic() > limit:
                 raise RuntimeError(f"{self.topology} did not start:\n{self.log}")
-        self.status = json.loads(asked.stdout)
+        self.status = status
         for pid in descendants(self._launcher.pid):
             pin(pid, SERVER_CORES)
+
+    def _status(self) -> dict[str, Any]:
+        """What `imesh status` says, {} while not all processes serve."""
+        command = [sys.executable, "-m", "mesh", "status", "--json", str(self.topology), "--data", str(self.data)]
+        environment = {**os.environ, **self._settings}
+        asked = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+        found: dict[str, Any] = json.loads(asked.stdout) if asked.returncode == 0 else {}
+        return found
+
+    def is_behind(self) -> bool:
+        nodes = [process["nodes"]["olap"] for process in self._status().values() if "olap" in process["nodes"]]
+        return any(not node["log"].startswith("0 rows") or "search" in node for node in nodes)
 
     @property
     def _launcher(self) -> subprocess.Popen[bytes]:

@@ -61,6 +61,7 @@ def main() -> int:
                 _round(rounds, setting, options.seconds)
                 found = rounds.text(f"{setting.name}, window 8", "us")
                 progress(f"round {number + 1}/{options.rounds}  {setting.name}: {found} µs at window 8")
+            _cold_pages(rounds)
         for setting in settings:
             if setting.full or setting.name == "TLS":
                 _idle(rounds, setting)
@@ -97,17 +98,27 @@ def _settings(folder: Path) -> list[Setting]:
         ports = {f"IMESH_NODE_{node}_LISTEN": f"127.0.0.1:{free_port()}" for node in ("BROKER", "HTTP")}
         return lambda: Mesh(topology, {**OPEN_DOOR, **ports})  # nodes of one kind share a port that is given
 
-    forgetful = folder / "no-archive.toml"
-    forgetful.write_text(default.read_text().replace('nodes = ["olap", ', 'nodes = ['))
+    forgetful, together = folder / "no-archive.toml", folder / "together.toml"
+    forgetful.write_text(_changed(default, '"olap", ', ""))
+    together.write_text(_changed(default, '"http"]\n# count = 1\n\n[process.core]\nnodes = [', '"http", '))
     return [
         Setting("default", mesh(), full=True),
         Setting("split", lambda: Mesh(LAYOUTS["split"], OPEN_DOOR), full=True),
         Setting("no archive", lambda: Mesh(forgetful, OPEN_DOOR)),
+        Setting("one process", lambda: Mesh(together, OPEN_DOOR)),
         Setting("everysec", mesh(IMESH_STORE_DURABILITY="everysec")),
         Setting("Redis 7", mesh(**redis_7())),
         Setting("TLS", lambda: Mesh(default, {**OPEN_DOOR, **tls}, dialect=Imesh(trusting))),
         *(Setting(f"{n} edges, {n} cores", scaled(n)) for n in SCALES),
     ]
+
+
+def _changed(topology: Path, before: str, after: str) -> str:
+    """The text of a topology with something else in one place. Raises `ValueError` when that is not there."""
+    text = topology.read_text()
+    if text.count(before) != 1:
+        raise ValueError(f"{topology} has {before!r} {text.count(before)} times")
+    return text.replace(before, after)
 
 
 def _certificate(folder: Path) -> dict[str, str]:
@@ -140,7 +151,12 @@ def _round(rounds: Rounds, setting: Setting, seconds: float) -> None:
                 add(f"group of {online:,}", workloads.group(mesh, online, seconds))
             add("catch-up", workloads.catch_up(mesh, *AWAY))
             add("all at once", workloads.catch_up(mesh, *MANY_AWAY))
-            add("pages", pages.hot(mesh))
+            add("pages", pages.read(mesh))
+
+
+def _cold_pages(rounds: Rounds) -> None:
+    with Mesh(LAYOUTS["default"], {**OPEN_DOOR, "IMESH_STORE_HOT_MESSAGES": str(pages.HOT)}) as mesh:
+        _add(rounds, "default", "cold pages", pages.read(mesh, archived=True))
 
 
 def _idle(rounds: Rounds, setting: Setting) -> None:
@@ -158,8 +174,8 @@ def _add(rounds: Rounds, setting: str, load: str, figures: Figures) -> None:
 
 
 def tables(rounds: Rounds, settings: list[Setting]) -> dict[str, str]:
-    heads = ["setting and load", "CPU µs per delivery", "of it Redis", "archive, push", "deliveries/s", "p50 ms",
-             "p99 ms", "servers", "generator"]  # fmt: skip
+    heads = ["setting and load", "CPU µs per delivery", "of it Redis", "archive, push", "and later", "deliveries/s",
+             "p50 ms", "p99 ms", "servers", "generator"]  # fmt: skip
     chats = [f"window {w}" for w in WINDOWS] + [f"{rate:,}/s" for rate in RATES]
     loads = {
         "Single chats": [f"{setting.name}, {load}" for load in chats for setting in settings],
@@ -177,6 +193,8 @@ def tables(rounds: Rounds, settings: list[Setting]) -> dict[str, str]:
         ):
             key = f"{name}, {load}"
             rows.append([f"{what}, {name}", rounds.text(key, "us", digits), rounds.text(key, "rate", 0)])
+    cold = [rounds.text("default, cold pages", figure, digits) for figure, digits in (("us", 2), ("rate", 0))]
+    rows.append([f"message of a page of {pages.PAGE} that the archive holds, default", *cold])
     found["Logins and history"] = table(["operation", "CPU µs each", "a second"], rows)
     found["Idle connections"] = table(["connections", "KiB of RSS each", "of it by process"], _idle_rows(rounds))
     return found
@@ -186,7 +204,8 @@ def _row(rounds: Rounds, key: str) -> list[str]:
     digits = 2 if "group" in key else 1
     return [
         key, rounds.text(key, "us", digits), rounds.text(key, "store_us", digits),
-        f"{_behind(rounds, key):,.{digits}f}", rounds.text(key, "rate", 0),
+        f"{_behind(rounds, key):,.{digits}f}", f"{rounds.of(key, 'later_us').median:,.{digits}f}",
+        rounds.text(key, "rate", 0),
         rounds.text(key, "p50_ms"), rounds.text(key, "p99_ms"), f"{rounds.of(key, 'servers').median:.0%}",
         f"{rounds.of(key, 'generator').median:.0%}",
     ]  # fmt: skip

@@ -22,6 +22,7 @@ BURST = 20
 """Messages to each of them that are on their way at once."""
 REST_SECONDS = 1.0
 """So long a system may go on storing what it has acknowledged, before somebody fetches it."""
+REST_MOST_SECONDS, REST_PAUSE = 60.0, 0.2
 _names = itertools.count(1)
 
 
@@ -33,7 +34,8 @@ def allow_files() -> int:
 
 
 def measured(system: System, run: Callable[[], Result]) -> Figures:
-    """CPU µs per delivery (`us`), by process and per message sent; rate, latencies; what the generator needed."""
+    """CPU µs per delivery (`us`), by process and per message sent; rate, latencies; what the generator needed; and what
+    the servers needed behind the load for what they had acknowledged (`later_us`)."""
     clock = system.clock(generator=os.getpid())
     result = run()
     seconds, used, foreign = clock.stop()
@@ -48,7 +50,19 @@ def measured(system: System, run: Callable[[], Result]) -> Figures:
         "p50_ms": percentile(result.latencies, 0.5) * 1e3, "p99_ms": percentile(result.latencies, 0.99) * 1e3,
         "generator": generator / (seconds * 1e6), "servers": total / (seconds * 1e6),
         **{f"us {name}": spent / delivered for name, spent in used.items()},
+        "later_us": _rest(system) / delivered,
     }  # fmt: skip
+
+
+def _rest(system: System) -> float:
+    """CPU µs until nothing is left to do."""
+    clock = system.clock()
+    limit = time.monotonic() + REST_MOST_SECONDS
+    behind = False
+    while time.monotonic() < limit and system.is_behind():
+        behind = True
+        time.sleep(REST_PAUSE)
+    return sum(clock.stop()[1].values()) if behind else 0.0
 
 
 def closed(system: System, pairs: Pairs, window: int, seconds: float) -> Figures:

@@ -4,6 +4,9 @@
 
 A batch that SQL cannot take now (no server, a locked file) is kept and tried again, for ever. One that it refuses is
 halved until the rows are found that it will not have; these go into the table `poison`, and the log goes on.
+
+Nobody waits for the drain. While much comes and other processes want the same core, it takes a batch a second and
+leaves the rest in the log, for a while.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any, TypeVar
 import gevent.event
 import msgspec
 
+from mesh.contention import Contention
 from mesh.log import Log
 from mesh.loop import now
 from mesh.stats import Stats
@@ -33,6 +37,12 @@ BATCH = 4000
 that had a message since the last one: the more rows, the fewer pages each."""
 MUCH = 1000
 """So many rows at once say that there is much to do."""
+CONTENDED = 0.5
+"""Share of its time that this process waits for a core from which on it leaves it to those that somebody waits for."""
+STEP_BACK_SECONDS = 1.0
+"""Pause between two batches then: what waits is written later, in larger batches and so with less CPU."""
+PATIENT_ROWS, PATIENT_SECONDS = 500_000, 30.0
+"""With more in the log, or further behind, it steps back no more."""
 POLL_SECONDS = 0.25
 """Pause when the log gave less than a batch: it collects rows for the next one. Of a commit of 100 rows half the CPU is
 the commit's own."""
@@ -76,6 +86,7 @@ class Drain:
         self._stopping = gevent.event.Event()
         self._stopped = gevent.event.Event()
         self._look_at = 0.0
+        self._contention = Contention()
 
     @property
     def progress(self) -> Progress:
@@ -90,7 +101,12 @@ class Drain:
                 self.behind = len(rows) >= MUCH
                 if rows:
                     self._drain(rows)
-                if len(rows) < BATCH:
+                contended = self._contention.share() > CONTENDED
+                patient = self.state.length < PATIENT_ROWS and self.progress.lag < PATIENT_SECONDS
+                if contended and patient and self.behind:
+                    self._stats.counts["steps_back"] += 1
+                    self._wait(STEP_BACK_SECONDS)
+                elif len(rows) < BATCH:
                     self._wait(POLL_SECONDS)
                 self._look()
         except _Stopped:

@@ -48,6 +48,10 @@ class System:
         """Pids of all its processes, by what they do."""
         raise NotImplementedError
 
+    def is_behind(self) -> bool:
+        """Whether it still works on what it has acknowledged and delivered."""
+        return False
+
     def clock(self, **others: int) -> Clock:
         """Starts a clock of all processes, and of `others` by name."""
         return Clock({**self.groups(), **{name: [pid] for name, pid in others.items()}})
