@@ -204,11 +204,16 @@ def _row(rounds: Rounds, key: str) -> list[str]:
     digits = 2 if "group" in key else 1
     return [
         key, rounds.text(key, "us", digits), rounds.text(key, "store_us", digits),
-        f"{_behind(rounds, key):,.{digits}f}", f"{rounds.of(key, 'later_us').median:,.{digits}f}",
+        f"{_behind(rounds, key):,.{digits}f}", _later(rounds, key),
         rounds.text(key, "rate", 0),
         rounds.text(key, "p50_ms"), rounds.text(key, "p99_ms"), f"{rounds.of(key, 'servers').median:.0%}",
         f"{rounds.of(key, 'generator').median:.0%}",
     ]  # fmt: skip
+
+
+def _later(rounds: Rounds, key: str) -> str:
+    """What was left to do when the load ended, until it was done, all that an idle system does included."""
+    return f"{rounds.of(key, 'later_us').median:,.1f}" if "later_us" in rounds.figures[key][0] else ""
 
 
 def _behind(rounds: Rounds, key: str) -> float:

@@ -34,8 +34,7 @@ def allow_files() -> int:
 
 
 def measured(system: System, run: Callable[[], Result]) -> Figures:
-    """CPU µs per delivery (`us`), by process and per message sent; rate, latencies; what the generator needed; and what
-    the servers needed behind the load for what they had acknowledged (`later_us`)."""
+    """CPU µs per delivery (`us`), by process and per message sent; rate, latencies; what the generator needed."""
     clock = system.clock(generator=os.getpid())
     result = run()
     seconds, used, foreign = clock.stop()
@@ -50,7 +49,6 @@ def measured(system: System, run: Callable[[], Result]) -> Figures:
         "p50_ms": percentile(result.latencies, 0.5) * 1e3, "p99_ms": percentile(result.latencies, 0.99) * 1e3,
         "generator": generator / (seconds * 1e6), "servers": total / (seconds * 1e6),
         **{f"us {name}": spent / delivered for name, spent in used.items()},
-        "later_us": _rest(system) / delivered,
     }  # fmt: skip
 
 
@@ -66,8 +64,10 @@ def _rest(system: System) -> float:
 
 
 def closed(system: System, pairs: Pairs, window: int, seconds: float) -> Figures:
-    """Every sender keeps `window` messages unacknowledged."""
-    return measured(system, lambda: pairs.closed_loop(window, seconds))
+    """Every sender keeps `window` messages unacknowledged; and what the servers needed behind the load for what they
+    had acknowledged (`later_us`)."""
+    figures = measured(system, lambda: pairs.closed_loop(window, seconds))
+    return {**figures, "later_us": _rest(system) / (figures["rate"] * seconds)}
 
 
 def steady(system: System, pairs: Pairs, rate: float, seconds: float) -> Figures:

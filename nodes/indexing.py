@@ -23,7 +23,7 @@ FILL_ROWS = 500
 """Older messages indexed in one transaction; the drain waits for one at most."""
 IDLE_SECONDS = 1.0
 """How often is looked for what another node has written."""
-BEHIND_SECONDS = 5.0
+BEHIND_SECONDS = 2.0
 """Pause while the archive is behind the log: it goes first."""
 PASS_SECONDS = 60.0
 """Between two times that an unwanted index is cleared of what it should have had."""
