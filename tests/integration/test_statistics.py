@@ -30,6 +30,7 @@ from tests import archives, recount
 from tests.controls import DELETE, OVERRIDE, REVOKE, control, send
 from tests.groups import create
 from tests.integration.test_olap import archive_of, wait_archived
+from tests.logs import own_logs
 from tests.phones import phones
 from tests.raw import code
 from tests.system import ROOT, System, running, topology_text
@@ -177,7 +178,8 @@ def test_counts_are_exact_whoever_is_killed(counted: System, request: pytest.Fix
 def stats(system: System, capfd: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
     """`imesh stats` in this process: its exit code, stdout and stderr."""
     try:
-        status = main(["stats", *options, "--topology", str(system.topology), "--data", str(system.data)])
+        with own_logs():
+            status = main(["stats", *options, "--topology", str(system.topology), "--data", str(system.data)])
     except SystemExit as error:
         status = int(error.code or 0)
     return status, *capfd.readouterr()

@@ -14,19 +14,15 @@ from pathlib import Path
 import pytest
 
 from mesh.log import LEVELS, MAX_LINE, configure, get_log
+from tests.logs import own_logs
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ")
 
 
 @pytest.fixture(autouse=True)
 def configured() -> Iterator[None]:
-    handlers, level = list(logging.root.handlers), logging.root.level
-    configure("edge-1", "info")
-    yield
-    configure("-", "info")
-    logging.captureWarnings(False)
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
+    with own_logs("edge-1"):
+        yield
 
 
 def lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
