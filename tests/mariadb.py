@@ -40,12 +40,16 @@ class MariaDB:
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._log = (directory / "mariadb.log").open("ab")
+        own = directory / "tmp"  # a server that starts removes the temporary tables of all in the same directory
+        own.mkdir()
+        self._environment = {**os.environ, "TMPDIR": str(own)}
 
     def make_data(self) -> None:
         """An empty database, and the server started."""
         make = ["mariadb-install-db", "--no-defaults", f"--datadir={self.directory}", "--skip-test-db"]
         make += ["--auth-root-authentication-method=normal"]
-        subprocess.run([*make, *self._user()], stdout=self._log, stderr=self._log, check=True)
+        command = [*make, *self._user()]
+        subprocess.run(command, stdout=self._log, stderr=self._log, env=self._environment, check=True)
         self.start(
             f"CREATE DATABASE {DATABASE};\nCREATE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}';\n"
             f"GRANT ALL ON *.* TO {USER}@'%';\n"
@@ -69,7 +73,8 @@ class MariaDB:
             script = self.directory / "first.sql"
             script.write_text(first)
             options.append(f"--init-file={script}")
-        self.process = subprocess.Popen(["mariadbd", "--no-defaults", *options], stdout=self._log, stderr=self._log)
+        command = ["mariadbd", "--no-defaults", *options]
+        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env=self._environment)
         wait_until(self.answers, "MariaDB answers", START_SECONDS)
 
     def answers(self) -> bool:
