@@ -64,15 +64,20 @@ def _rest(system: System) -> float:
 
 
 def closed(system: System, pairs: Pairs, window: int, seconds: float) -> Figures:
-    """Every sender keeps `window` messages unacknowledged; and what the servers needed behind the load for what they
-    had acknowledged (`later_us`)."""
-    figures = measured(system, lambda: pairs.closed_loop(window, seconds))
-    return {**figures, "later_us": _rest(system) / (figures["rate"] * seconds)}
+    """Every sender keeps `window` messages unacknowledged."""
+    return _to_the_end(system, seconds, lambda: pairs.closed_loop(window, seconds))
 
 
 def steady(system: System, pairs: Pairs, rate: float, seconds: float) -> Figures:
     """`rate` messages a second, whatever comes back."""
-    return measured(system, lambda: pairs.open_loop(rate, seconds))
+    return _to_the_end(system, seconds, lambda: pairs.open_loop(rate, seconds))
+
+
+def _to_the_end(system: System, seconds: float, run: Callable[[], Result]) -> Figures:
+    """`measured`; and what the servers needed behind the load for what they had acknowledged (`later_us`), so that the
+    next load has them for itself."""
+    figures = measured(system, run)
+    return {**figures, "later_us": _rest(system) / (figures["rate"] * seconds)}
 
 
 def group(system: System, online: int, seconds: float) -> Figures:

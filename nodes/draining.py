@@ -43,9 +43,9 @@ STEP_BACK_SECONDS = 1.0
 """Pause between two batches then: what waits is written later, in larger batches and so with less CPU."""
 PATIENT_ROWS, PATIENT_SECONDS = 500_000, 30.0
 """With more in the log, or further behind, it steps back no more."""
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 """Pause when the log gave less than a batch: it collects rows for the next one. Of a commit of 100 rows half the CPU is
-the commit's own."""
+the commit's own, and whoever waits for Redis' fsync may wait for that of the commit first."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Pauses between tries while SQL or Redis is away, doubling."""
 LOOK_SECONDS = 1.0
