@@ -39,6 +39,7 @@ from typing import Any, NamedTuple
 
 from mesh.loop import now
 from store import entries
+from store.away import Away
 from store.client import Call, Client
 from store.entries import Entry
 from store.errors import StoreError, StoreRefused
@@ -51,8 +52,6 @@ IDLE_SECONDS = 60.0
 """How long a row may lie with a consumer until others of its group take it."""
 CLAIM_SECONDS = 5.0
 """How often a consumer looks for such rows."""
-AWAY_SECONDS = 20.0
-"""How long a shard is left alone whose server, one of a Cluster, did not answer: each try takes seconds."""
 NEW = ">"
 LOG = ":log"
 """What the key of a shard's log has behind its tag."""
@@ -158,7 +157,7 @@ class Consumer:
         self._held: set[tuple[str, bytes]] = set()  # given out and not acknowledged
         self._left: dict[str, str] = {}  # where rows may be given out to us that we have not: tag -> id that is read
         self._claim_at = 0.0  # when to look for rows of dead consumers
-        self._away: dict[str, float] = {}  # shards whose server did not answer, and until when they are left alone
+        self._away = Away()
         self._reconnects = 0
         self._first = 0  # the shard to begin with: a busy one must not starve those behind it
 
@@ -270,7 +269,10 @@ class Consumer:
     def _read_left(self, count: int) -> list[Row]:
         """What was given out to us and never came, or was not acknowledged by an earlier life."""
         while self._left:
-            rows = self._read(self._left, count)
+            left = self._left
+            rows = self._read(left, count)
+            if self._left is not left:
+                continue  # a group was made again: all is left anew
             ends = {row.tag: row.id.decode() for row in rows}
             if len(rows) < count:  # all shards were asked: those that gave nothing have no more
                 self._left = {tag: "0" for tag in self._left if tag in ends or tag in self._away}
@@ -301,11 +303,7 @@ class Consumer:
 
     def _parts(self, tags: Sequence[str]) -> list[Sequence[str]]:
         """The tags as they may be given to one script, but for those that were out of reach a moment ago."""
-        parts = self._redis.parts(tags, str)
-        if not self._away:
-            return list(parts)
-        self._away = {tag: until for tag, until in self._away.items() if until > now()}
-        return [part for part in parts if part[0] not in self._away]
+        return [part for part in self._redis.parts(tags, str) if part[0] not in self._away]
 
     def _each(
         self, parts: Sequence[Sequence[str]], call: Callable[[Sequence[str]], Call]
@@ -319,7 +317,7 @@ class Consumer:
         """Each part that could be reached, and the reply. Others are left alone for a while."""
         for part, reply in zip(parts, replies, strict=True):
             if isinstance(reply, Exception):
-                self._away.update(dict.fromkeys(part, now() + AWAY_SECONDS))
+                self._away.note(part)
                 self._left.update(dict.fromkeys(part, "0"))
             else:
                 yield part, reply

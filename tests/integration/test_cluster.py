@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from mesh.loop import post, wait_for
-from store import log
+from store import away
 from store import redis as engine
 from store.client import Client, wait_until_ready
 from store.connect import connect
@@ -153,7 +153,7 @@ def test_the_log_of_the_shards_that_are_there_is_drained(
     cluster: RedisCluster, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "DEADLINE", 0.5)
-    monkeypatch.setattr(log, "AWAY_SECONDS", 1.0)
+    monkeypatch.setattr(away, "AWAY_SECONDS", 1.0)
     sessions = make_sessions(client)
     consumer = Consumer(client, KEYS.session_tags(), ARCHIVE, "c", keep_seconds=0, idle=0.1)
     consumer.open("$")

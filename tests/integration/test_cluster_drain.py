@@ -19,7 +19,7 @@ from packs import structs as s
 from packs.flags import COUNTER, HIGH_PRIORITY
 from packs.ids import single_session
 from packs.message import stored_payload
-from store import away, log, marks
+from store import away, marks
 from store import redis as engine
 from store.archive import migrations
 from store.archive.database import Archive
@@ -42,7 +42,7 @@ WEEK = 604_800
 
 @pytest.fixture
 def store(cluster: RedisCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HotStore]:
-    for module, name, seconds in ((engine, "DEADLINE", 0.5), (away, "AWAY_SECONDS", 1.0), (log, "AWAY_SECONDS", 1.0)):
+    for module, name, seconds in ((engine, "DEADLINE", 0.5), (away, "AWAY_SECONDS", 1.0)):
         monkeypatch.setattr(module, name, seconds)
     made = HotStore(StoreSettings(redis=cluster.url), tmp_path, tmp_path, archived=True)
     for client in (made.writes, made.reads):

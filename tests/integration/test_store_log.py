@@ -206,6 +206,19 @@ def test_a_group_whose_log_was_lost_is_made_again(redis: Redis, make: Make) -> N
     assert consumer.remade == len(TAGS)
 
 
+def test_what_was_left_comes_also_when_one_log_was_lost(redis: Redis, make: Make) -> None:
+    consumer = make()
+    consumer.open()
+    stored = store(redis, *(f"SC_a_{n}" for n in range(40)))
+    assert told(consumer.read(1000)) == sorted(stored)  # and its process dies
+    again = make()
+    again.open()
+    redis.ask("DEL", f"{TAGS[0]}:log")
+    left = [(session, seq) for session, seq in stored if KEYS.session_tag(session) != TAGS[0]]
+    assert 0 < len(left) < len(stored) and told(read_all(again)) == sorted(left)
+    assert again.remade == 1
+
+
 @pytest.mark.seconds(60)
 def test_nothing_is_lost_when_redis_is_killed_between(server: Server) -> None:
     redis = Redis(server.address, ALL)
