@@ -5,7 +5,7 @@
 A batch that SQL cannot take now (no server, a locked file) is kept and tried again, for ever. One that it refuses is
 halved until the rows are found that it will not have; these go into the table `poison`, and the log goes on.
 
-Nobody waits for the drain. While much comes and other processes want the same core, it takes a batch a second and
+Nobody waits for the drain. While much comes and other processes want the same core, it takes two batches a second and
 leaves the rest in the log, for a while.
 """
 
@@ -39,13 +39,12 @@ MUCH = 1000
 """So many rows at once say that there is much to do."""
 CONTENDED = 0.5
 """Share of its time that this process waits for a core from which on it leaves it to those that somebody waits for."""
-STEP_BACK_SECONDS = 1.0
-"""Pause between two batches then: what waits is written later, in larger batches and so with less CPU."""
 PATIENT_ROWS, PATIENT_SECONDS = 500_000, 30.0
 """With more in the log, or further behind, it steps back no more."""
 POLL_SECONDS = 0.5
-"""Pause when the log gave less than a batch: it collects rows for the next one. Of a commit of 100 rows half the CPU is
-the commit's own, and whoever waits for Redis' fsync may wait for that of the commit first."""
+"""Pause when the log gave less than a batch, and behind each batch while it steps back (7,000 rows a second). It collects
+rows for the next one: of a commit of 100 rows half the CPU is the commit's own, and whoever waits for Redis' fsync may
+wait for that of the commit first."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Pauses between tries while SQL or Redis is away, doubling."""
 LOOK_SECONDS = 1.0
@@ -103,10 +102,7 @@ class Drain:
                     self._drain(rows)
                 contended = self._contention.share() > CONTENDED
                 patient = self.state.length < PATIENT_ROWS and self.progress.lag < PATIENT_SECONDS
-                if contended and patient and self.behind:
-                    self._stats.counts["steps_back"] += 1
-                    self._wait(STEP_BACK_SECONDS)
-                elif len(rows) < BATCH:
+                if len(rows) < BATCH or (contended and patient):
                     self._wait(POLL_SECONDS)
                 self._look()
         except _Stopped:
