@@ -5,7 +5,7 @@
 A batch that SQL cannot take now (no server, a locked file) is kept and tried again, for ever. One that it refuses is
 halved until the rows are found that it will not have; these go into the table `poison`, and the log goes on.
 
-Nobody waits for the drain. While much comes and other processes want the same core, it takes two batches a second and
+Nobody waits for the drain. While much comes and others want the same core, it takes two batches a second and
 leaves the rest in the log, for a while.
 """
 
