@@ -42,9 +42,9 @@ CONTENDED = 0.5
 PATIENT_ROWS, PATIENT_SECONDS = 500_000, 30.0
 """With more in the log, or further behind, it steps back no more."""
 POLL_SECONDS = 0.5
-"""Pause when the log gave less than a batch, and behind each batch while it steps back (7,000 rows a second). It collects
-rows for the next one: of a commit of 100 rows half the CPU is the commit's own, and whoever waits for Redis' fsync may
-wait for that of the commit first."""
+"""Pause when the log gave less than a batch, and behind each batch while it steps back (7,000 rows a second). It
+collects rows for the next one: of a commit of 100 rows half the CPU is the commit's own, and whoever waits for Redis'
+fsync may wait for that of the commit first."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Pauses between tries while SQL or Redis is away, doubling."""
 LOOK_SECONDS = 1.0
