@@ -5,7 +5,7 @@
 A batch that SQL cannot take now (no server, a locked file) is kept and tried again, for ever. One that it refuses is
 halved until the rows are found that it will not have; these go into the table `poison`, and the log goes on.
 
-Nobody waits for the drain. While much comes and others want the same core, it takes two batches a second and
+Nobody waits for the drain. In a flood, when others want the same core, it takes two batches a second and
 leaves the rest in the log, for a while.
 """
 
@@ -35,10 +35,10 @@ READ = 500
 BATCH = 4000
 """Rows of one transaction, at most. Rows of a session lie together, so what a commit writes is a page for each session
 that had a message since the last one: the more rows, the fewer pages each."""
-MUCH = 1000
-"""So many rows at once say that there is much to do."""
 CONTENDED = 0.5
 """Share of its time that this process waits for a core from which on it leaves it to those that somebody waits for."""
+FLOOD = 3
+"""Full batches one behind the other, from which on it does so: with less it keeps up anyway."""
 PATIENT_ROWS, PATIENT_SECONDS = 500_000, 30.0
 """With more in the log, or further behind, it steps back no more."""
 POLL_SECONDS = 0.5
@@ -74,7 +74,7 @@ class Drain:
         self.trouble = ""
         """Why the archive does not take anything now, "" when it does."""
         self.behind = False
-        """Much waits in the log."""
+        """More waits in the log than is taken at once."""
         self.poisoned = 0
         self._consumer = consumer
         self._archive = archive
@@ -94,15 +94,17 @@ class Drain:
 
     def run(self) -> None:
         """Until `stop`; in a greenlet of its own."""
+        full = 0
         try:
             while not self._stopping.is_set():
                 rows = self._read()
-                self.behind = len(rows) >= MUCH
+                full = full + 1 if len(rows) >= BATCH else 0
+                self.behind = full > 0
                 if rows:
                     self._drain(rows)
                 contended = self._contention.share() > CONTENDED
                 patient = self.state.length < PATIENT_ROWS and self.progress.lag < PATIENT_SECONDS
-                if len(rows) < BATCH or (contended and patient):
+                if not full or (full >= FLOOD and contended and patient):
                     self._wait(POLL_SECONDS)
                 self._look()
         except _Stopped:
