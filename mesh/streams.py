@@ -24,6 +24,7 @@ from gevent import monkey
 from mesh.errors import ConfigError
 from mesh.log import get_log
 from mesh.loop import Every, Later, Tick, now
+from mesh.pacing import PacedReader
 
 _epoll = monkey.get_original("select", "epoll")
 _log = get_log("streams")
@@ -262,7 +263,8 @@ class _Tls:
 class Streams:
     """All client connections of a node."""
 
-    def __init__(self, max_buffer: int, max_connections: int) -> None:
+    def __init__(self, max_buffer: int, max_connections: int, interval: float = 0.0) -> None:
+        """`interval`: see `PacedReader`."""
         self.epoll = _epoll()
         self.max_buffer = max_buffer  # bytes that may wait for one reader
         self.max_connections = min(max_connections, max(_fd_limit() - RESERVED_FDS, RESERVED_FDS))
@@ -275,8 +277,7 @@ class Streams:
         self.slow_readers = 0
         self.refused = 0  # connections refused because there were too many, or by the node
         self.tick = Tick(self._flush)
-        self._watcher = gevent.get_hub().loop.io(self.epoll.fileno(), READ)
-        self._watcher.start(self._ready)
+        self._reader = PacedReader(self.epoll.fileno(), self._read, EVENTS, interval)
         self._listeners: list[Listener] = []
         self._leaving: dict[int, tuple[RawSocket, float]] = {}  # closed on our side, not yet on the other
         self._timer = Every(LEAVE_SECONDS / 2, self._close_left)
@@ -346,8 +347,7 @@ class Streams:
 
     def close(self) -> None:
         self.stop_listening()
-        self._watcher.stop()
-        self._watcher.close()
+        self._reader.close()
         self._timer.stop()
         for stream in list(self.open.values()):
             stream.close("draining")
@@ -355,10 +355,11 @@ class Streams:
             sock.close()
         self.epoll.close()
 
-    def _ready(self) -> None:
+    def _read(self, most: int) -> int:
         self.time = now()
         streams = self.open
-        for fd, events in self.epoll.poll(0, EVENTS):
+        found = self.epoll.poll(0, most)
+        for fd, events in found:
             stream = streams.get(fd)
             if stream is None:
                 if fd in self._leaving:
@@ -368,6 +369,7 @@ class Streams:
                 stream._send()
             if events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP):
                 stream._readable()
+        return len(found)
 
     def _flush(self) -> None:
         dirty, self.dirty = self.dirty, []

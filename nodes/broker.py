@@ -79,7 +79,7 @@ class BrokerNode(Node):
 
     def start(self) -> None:
         settings: BrokerSettings = self.settings
-        self.streams = Streams(settings.write_buffer, settings.max_connections)
+        self.streams = Streams(settings.write_buffer, settings.max_connections, settings.read_interval)
         self.online: dict[str, list[Client]] = {}  # user -> logged-in connections
         self.limits = BrokerLimits(settings, loopback=self.section("auth").limit_loopback)
         self.logins = Logins(self)

@@ -84,8 +84,8 @@ class ChatNode(NoticeNode):
             else:
                 draft.item.refuse(Code.PARAM, "no such user")
 
-    def activity(self, draft: Draft) -> tuple[str, ...]:
-        return (draft.to,) if draft.item.request.type == MSG_BIZ_NOTIFY else (draft.to, draft.message.sender)
+    def users(self, item: Item) -> tuple[str, ...]:
+        return (item.message.to,) if item.request.type == MSG_BIZ_NOTIFY else (item.message.to, item.origin.user)
 
     def publish_stored(self, draft: Draft, outcome: Stored) -> None:
         holders = self.process.fanout.holders

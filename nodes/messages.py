@@ -100,8 +100,8 @@ class MessageNode(PackNode):
         """Publish a stored message to whom it concerns."""
         raise NotImplementedError
 
-    def activity(self, draft: Draft) -> tuple[str, ...]:
-        """Users in whose lists of recent sessions the message is noted."""
+    def users(self, item: Item) -> tuple[str, ...]:
+        """In whose lists of recent sessions the message is noted."""
         return ()
 
     # ---- for the node to use
@@ -129,7 +129,10 @@ class MessageNode(PackNode):
             payload, crc, tail = _stored_form(item, flags)
             to_group = peer == MEMBERS_ONLY and bool(flags & HIGH_PRIORITY)
             again = self.olap is not None and bool(request.flags & DUP)
-            kept = Message(session, user, peer, request.pack_id, crc, bool(flags & COUNTER), tail, to_group, again)
+            kept = Message(
+                session, user, peer, request.pack_id, crc, bool(flags & COUNTER), tail, to_group, again,
+                self.users(item),
+            )  # fmt: skip
             return Draft(item, message.to, payload, kept)
         return None
 
@@ -214,17 +217,11 @@ class MessageNode(PackNode):
         start(self.olap.find, done, session, message.sender, message.pack_id, message.crc)
 
     def _stored(self, drafts: Sequence[Draft], outcomes: Sequence[Stored]) -> None:
-        """Publish, note the activity, acknowledge; what is cut off here by a crash is done again for the resend."""
-        activity: dict[tuple[str, str], None] = {}
+        """Publish, acknowledge; what is cut off here by a crash is done again for the resend."""
         for draft, outcome in zip(drafts, outcomes, strict=True):
             if outcome.status in (STORED, REPEATED):
                 self.publish_stored(draft, outcome)
                 self._copy_to_listeners(draft, outcome)
-            if outcome.status in (STORED, REPEATED, CHANGED):
-                for user in self.activity(draft):
-                    activity[(user, draft.message.session)] = None
-        if activity:
-            self._store.sessions.touch(activity)
         for draft, outcome in zip(drafts, outcomes, strict=True):
             self._acknowledge(draft, outcome)
         self.stats.counts["messages"] += len(drafts)

@@ -29,8 +29,11 @@ class Client:
     """Commands and scripts, sent in one write per loop turn and server.
 
     What is sent must be harmless when run twice. Nothing overtakes what was sent before it to the same shard. The keys
-    of a script, and those that it makes of its arguments, are of one shard.
+    of a script, and those that it makes of its arguments, are of one shard, unless all lie `together`.
     """
+
+    together = True
+    """Whether a script may write to several shards."""
 
     def command(self, done: Done, *args: Any) -> None:
         """Send a command; `done(reply, error)` comes on the hub."""

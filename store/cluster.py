@@ -79,6 +79,8 @@ class _Slot:
 class Cluster(Client):
     """Connections to all masters. `scripts` are loaded on each."""
 
+    together = False
+
     def __init__(self, address: ClusterAddress, scripts: Sequence[Script] = ()) -> None:
         self.address = address
         self._scripts = scripts

@@ -1,9 +1,10 @@
 -- Store the messages of one turn. Each item runs in its own pcall: one that fails leaves the others alone.
 -- KEYS[1]  a key of the shard (any), so that a Cluster routes the script
--- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, step of stamps, then 8 per message:
+-- ARGV     floor, require_friend, dedup_seconds, log_keep_ms, step of stamps, then 9 per message:
 --          tag, session, sender, peer ('' = no relation to check, '#' = the sender must be a member of this group; an app
 --          needs no friends),
---          dedup (digest of session, sender and packId), crc (4 bytes), marks, tail;
+--          dedup (digest of session, sender and packId), crc (4 bytes), marks, tail, keys of
+--          the recent sessions it is noted in ('' = none; several are separated by spaces, and lie in other shards);
 --          marks: '1' it counts as unread, '2' it goes to its group's priority queue, '3' both, '0' neither; and 4 more:
 --          it is sent again, perhaps after so long that only the archive knows it
 -- Returns  4 per message: status, seqId, prevSeqId, membership version (of a group just checked, else 0)
@@ -15,7 +16,7 @@
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
 local TRIM_EVERY = 32 -- the log is cut with one message in so many: each time costs 1.5 µs
 local PRIORITY_SECONDS = 2592000 -- 30 days, as in priority.py
-local FIRST, FIELDS = 6, 8 -- where in ARGV the messages begin, and of how many fields each is
+local FIRST, FIELDS = 6, 9 -- where in ARGV the messages begin, and of how many fields each is
 local floor, require_friend = tonumber(ARGV[1]), ARGV[2] == '1'
 local dedup_seconds, log_keep_ms, step = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local time = call('TIME')
@@ -99,9 +100,18 @@ local function store(i)
   return 1, seq, last, version
 end
 
+local function store_and_note(i)
+  local status, seq, prev, extra = store(i)
+  local lists = ARGV[i + 8]
+  if lists ~= '' and (status == 1 or status == 2 or status == 8) then
+    for recent in string.gmatch(lists, '%S+') do note(recent, ARGV[i + 1], now) end
+  end
+  return status, seq, prev, extra
+end
+
 local result, at = {}, 0
 for i = FIRST, #ARGV, FIELDS do
-  local ok, status, seq, prev, extra = pcall(store, i)
+  local ok, status, seq, prev, extra = pcall(store_and_note, i)
   if not ok then
     extra = type(status) == 'table' and status.err or tostring(status)
     status, seq, prev = 0, 0, 0
@@ -110,4 +120,5 @@ for i = FIRST, #ARGV, FIELDS do
   result[at + 1], result[at + 2], result[at + 3], result[at + 4] = status, seq, prev, extra
   at = at + 4
 end
+keep_stamps()
 return result

@@ -17,8 +17,8 @@ class Script:
         self.sha = sha1(self.text.encode()).hexdigest()
 
 
-COMMIT = Script("commit.lua", "stamps.lua", "marks.lua")
-RECENT = Script("recent.lua")
+COMMIT = Script("commit.lua", "stamps.lua", "marks.lua", "noting.lua")
+RECENT = Script("recent.lua", "noting.lua")
 RECENT_REPAIR = Script("recent_repair.lua")
 OVERVIEW = Script("overview.lua")
 PAGE = Script("page.lua")

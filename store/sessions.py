@@ -35,7 +35,7 @@ BATCH = 64
 class Message(NamedTuple):
     """A message to store. `peer`: "" where no relation is checked, `MEMBERS_ONLY` in a group; `crc` tells a repeat from
     other content. `priority`: it also goes to its group's queue of what must not be missed. `again`: it is sent again,
-    perhaps after so long that only the archive would know it."""
+    perhaps after so long that only the archive would know it. `users`: whose recent sessions it is noted in."""
 
     session: str
     sender: str
@@ -46,6 +46,7 @@ class Message(NamedTuple):
     tail: bytes
     priority: bool = False
     again: bool = False
+    users: tuple[str, ...] = ()
 
 
 class Stored(NamedTuple):
@@ -83,6 +84,8 @@ class Page(NamedTuple):
     changed: list[Entry]
 
 
+Activity = tuple[str, str]
+"""A user, and a session in which something happened that concerns him."""
 _new = tuple.__new__
 
 StoredDone = Callable[[Sequence[Stored] | None, "Exception | None"], None]
@@ -98,23 +101,27 @@ class Sessions:
         self._floor = 0  # the largest number seen from the store; new ones are above it, whatever became of the data
         self._dedup_seconds = dedup_seconds
         self._log_keep_ms = log_seconds * 1000
-        self._touched: set[tuple[str, str]] = set()  # lately
+        self._touched: set[Activity] = set()  # lately
         self._forget_at = 0.0  # when to empty it
-        self._untouched: list[tuple[str, str]] = []  # what could not be written; goes with the next ones
+        self._untouched: list[Activity] = []  # what could not be written; goes with the next ones
 
     def commit(self, messages: Sequence[Message], require_friend: bool, done: StoredDone) -> None:
         """Store messages, in order and atomically each; the outcomes come in the same order. Harmless when repeated.
+        What is stored, now or before, is noted in the recent sessions of its users.
 
         `messages` are at most `BATCH`. An error of `done` means that nothing is known of any of them.
         """
-        tag_of = self._keys.session_tag
+        tag_of, recent = self._keys.session_tag, self._keys.recent
         args: list[Any] = [
             self._floor, 1 if require_friend else 0, self._dedup_seconds, self._log_keep_ms, self._keys.stamp_step,
         ]  # fmt: skip
-        for m in messages:
+        fresh = [self._fresh([(user, m.session) for user in m.users]) for m in messages]
+        together = self._writes.together
+        for m, activity in zip(messages, fresh, strict=True):
             args += (
                 tag_of(m.session), m.session, m.sender, m.peer, dedup_field(m.session, m.sender, m.pack_id), m.crc,
                 m.countable + 2 * m.priority + 4 * m.again, m.tail,
+                " ".join([recent(user) for user, _ in activity]) if activity and together else "",
             )  # fmt: skip
 
         def stored(reply: Any, error: Exception | None) -> None:
@@ -122,34 +129,43 @@ class Sessions:
                 done(None, error)
                 return
             outcomes = []
+            active: list[Activity] = []
             fields = iter(reply)
-            for status, seq, prev, extra in zip(fields, fields, fields, fields, strict=True):
+            for status, seq, prev, extra, activity in zip(fields, fields, fields, fields, fresh, strict=True):
                 if status == FAILED:
                     outcomes.append(Stored(status, seq, prev, 0, extra.decode()))
                     continue
                 outcomes.append(Stored(status, seq, prev, extra))
                 if seq > self._floor:
                     self._floor = seq
+                if activity and status in (STORED, REPEATED, CHANGED):
+                    active += activity
+            if together:
+                self._touched.update(active)
+            elif active:
+                self.touch(active)
             done(outcomes, None)
 
         self._writes.evaluate(stored, COMMIT, (args[5],), args)
 
-    def touch(self, activity: Iterable[tuple[str, str]]) -> None:
-        """Note (user, session) activity for the users' recent sessions, unless it was noted within TOUCH_SECONDS."""
+    def touch(self, activity: Iterable[Activity]) -> None:
+        """Note activity for the users' recent sessions, unless it was noted within TOUCH_SECONDS."""
+        fresh = self._fresh(activity)
+        if self._untouched:
+            fresh, self._untouched = [*self._untouched, *fresh], []
+        fresh = list(dict.fromkeys(fresh))
+        self._touched.update(fresh)
+        for some in self._writes.parts(fresh, lambda of: self._keys.user_tag(of[0])):
+            args = [part for user, session in some for part in (self._keys.recent(user), session)]
+            self._writes.evaluate(partial(self._noted, some), RECENT, (args[0],), args)
+
+    def _fresh(self, activity: Iterable[Activity]) -> list[Activity]:
+        """What of it was not noted lately."""
         time = now()
         if time >= self._forget_at:
             self._touched.clear()
             self._forget_at = time + TOUCH_SECONDS
-        fresh = [a for a in activity if a not in self._touched]
-        if self._untouched:
-            fresh, self._untouched = list(dict.fromkeys([*self._untouched, *fresh])), []
-        self._touched.update(fresh)
-        by_shard: dict[str, list[tuple[str, str]]] = {}
-        for user, session in fresh:
-            by_shard.setdefault(self._keys.user_tag(user), []).append((user, session))
-        for tag, of_shard in by_shard.items():
-            args = [a for user, session in of_shard for a in (self._keys.recent(user), session)]
-            self._writes.evaluate(partial(self._noted, of_shard), RECENT, (f"{tag}:stamp",), args)
+        return [of for of in activity if of not in self._touched]
 
     def repair(self, newest: Iterable[tuple[str, str, int]]) -> tuple[int, list[tuple[str, str, int]]]:
         """Note activity that `touch` should have noted, for each (user, session, seqId of the newest message); returns
@@ -171,7 +187,7 @@ class Sessions:
                 count += reply
         return count, left
 
-    def _noted(self, activity: list[tuple[str, str]], reply: Any, error: Exception | None) -> None:
+    def _noted(self, activity: Sequence[Activity], reply: Any, error: Exception | None) -> None:
         if error is not None:
             self._touched.difference_update(activity)
             self._untouched = [*self._untouched, *activity][-UNTOUCHED_MAX:]
