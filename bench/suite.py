@@ -91,25 +91,21 @@ def _settings(folder: Path) -> list[Setting]:
 
     def scaled(count: int) -> Callable[[], Mesh]:
         topology = folder / f"{count}.toml"
-        text = default.read_text()
-        for process in ("edge", "core"):
-            text = text.replace(f"[process.{process}]\n", f"[process.{process}]\ncount = {count}\n")
-        topology.write_text(text)
+        topology.write_text(_changed(default, "[process.main]\n", f"[process.main]\ncount = {count}\n"))
         ports = {f"IMESH_NODE_{node}_LISTEN": f"127.0.0.1:{free_port()}" for node in ("BROKER", "HTTP")}
         return lambda: Mesh(topology, {**OPEN_DOOR, **ports})  # nodes of one kind share a port that is given
 
-    forgetful, together = folder / "no-archive.toml", folder / "together.toml"
+    forgetful = folder / "no-archive.toml"
     forgetful.write_text(_changed(default, '"olap", ', ""))
-    together.write_text(_changed(default, '"http"]\n# count = 1\n\n[process.core]\nnodes = [', '"http", '))
     return [
         Setting("default", mesh(), full=True),
         Setting("split", lambda: Mesh(LAYOUTS["split"], OPEN_DOOR), full=True),
         Setting("no archive", lambda: Mesh(forgetful, OPEN_DOOR)),
-        Setting("one process", lambda: Mesh(together, OPEN_DOOR)),
+        Setting("edge and core", lambda: Mesh(LAYOUTS["edge and core"], OPEN_DOOR)),
         Setting("everysec", mesh(IMESH_STORE_DURABILITY="everysec")),
         Setting("Redis 7", mesh(**redis_7())),
         Setting("TLS", lambda: Mesh(default, {**OPEN_DOOR, **tls}, dialect=Imesh(trusting))),
-        *(Setting(f"{n} edges, {n} cores", scaled(n)) for n in SCALES),
+        *(Setting(f"{n} processes", scaled(n)) for n in SCALES),
     ]
 
 

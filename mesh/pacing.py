@@ -21,47 +21,59 @@ ENOUGH = 8
 """So many events must be expected within an interval to wait for them; each comes later by half of it on average."""
 
 
+class Pace:
+    """Whether to wait before the next look; `interval` in seconds, 0: never. A look finds `most` events at most."""
+
+    __slots__ = ("_count", "_interval", "_many", "_most", "_since")
+
+    def __init__(self, most: int, interval: float, time: float) -> None:
+        self._most = most
+        self._interval = interval
+        self._many = False
+        self._count = 0
+        self._since = time
+
+    def waits(self, count: int, time: float) -> bool:
+        """Note a look at `time` (seconds of any clock) that found `count` events."""
+        self._count += count
+        passed = time - self._since
+        if passed >= WINDOW_SECONDS:
+            self._many = self._count * self._interval >= ENOUGH * passed
+            self._count, self._since = 0, time
+        return self._many and 0 < count < self._most
+
+
 class PacedReader:
-    """Calls `read` when `fd` is readable. `read(most)` looks once, returns how many events there were; at most `most`.
+    """Calls `read` when `fd` is readable, and waits in between as `Pace` says. `read(most)` looks once and returns how
+    many events it found, `most` at most."""
 
-    `interval`: seconds between two looks while much comes; 0: never wait.
-    """
-
-    __slots__ = ("_count", "_interval", "_many", "_most", "_read", "_since", "_timer", "_watcher")
+    __slots__ = ("_most", "_pace", "_read", "_timer", "_watcher")
 
     def __init__(self, fd: int, read: Callable[[int], int], most: int, interval: float) -> None:
         loop = gevent.get_hub().loop
         self._read = read
         self._most = most
-        self._interval = interval
-        self._many = False
-        self._count = 0
-        self._since = now()
-        self._timer = loop.timer(interval)
+        self._pace = Pace(most, interval, now())
+        self._timer = loop.timer(interval, interval)
         self._watcher = loop.io(fd, READ)
         self._watcher.start(self._ready)
 
     def _ready(self) -> None:
         if self._look():
             self._watcher.stop()
-            self._timer.start(self._due, update=False)  # from the beginning of this turn on
+            self._timer.again(self._due, update=False)  # from the beginning of this turn on
 
     def _due(self) -> None:
-        if self._look():
-            self._timer.start(self._due, update=False)
-        else:
-            self._watcher.start(self._ready)
+        go_on = False
+        try:
+            go_on = self._look()
+        finally:
+            if not go_on:
+                self._timer.stop()
+                self._watcher.start(self._ready)
 
     def _look(self) -> bool:
-        """Read; whether to wait before the next time."""
-        count = self._read(self._most)
-        self._count += count
-        time = now()
-        passed = time - self._since
-        if passed >= WINDOW_SECONDS:
-            self._many = self._count * self._interval >= ENOUGH * passed
-            self._count, self._since = 0, time
-        return self._many and 0 < count < self._most
+        return self._pace.waits(self._read(self._most), now())
 
     def close(self) -> None:
         for watcher in (self._watcher, self._timer):

@@ -24,13 +24,12 @@ from tests.raw import Raw
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
-COLD = ["olap", "push"]
+EDGE, CORE, COLD = ["broker", "user", "http"], ["chat", "group", "history", "msgop"], ["olap", "push"]
 LAYOUTS = {
-    "default": {
-        "edge": ["broker", "user", "http"], "core": ["chat", "group", "history", "msgop"], "cold": [*COLD, "hooks"],
-    },
-    "split": {kind: [kind] for kind in ("broker", "user", "http", "chat", "group", "history", "msgop", *COLD)},
-}  # fmt: skip
+    "default": {"main": [*EDGE, *CORE], "cold": [*COLD, "hooks"]},
+    "edge and core": {"edge": EDGE, "core": CORE, "cold": [*COLD, "hooks"]},
+    "split": {kind: [kind] for kind in (*EDGE, *CORE, *COLD)},
+}
 """Process groups of the topologies that the message tests run on."""
 START_SECONDS = 20.0
 CALL_SECONDS = 10.0

@@ -46,7 +46,7 @@ def strict() -> Iterator[System]:
 @pytest.fixture(scope="session")
 def wide() -> Iterator[System]:
     """A system with two brokers, each on a port of its own."""
-    with running(topology_text(counts={"edge": 2})) as found:
+    with running(topology_text("edge and core", {"edge": 2})) as found:
         yield found
 
 

@@ -33,7 +33,7 @@ def imesh(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]
 # ---- check
 
 
-@pytest.mark.parametrize("name", ["topology.toml", "topologies/split.toml", "topologies/two-hosts.toml"])
+@pytest.mark.parametrize("name", ["topology.toml", *(f"topologies/{n}.toml" for n in ("edge-core", "split", "two-hosts"))])
 def test_the_topologies_of_the_repository_are_right(name: str, tmp_path: Path) -> None:
     done = imesh("check", name, "--data", str(tmp_path))
     assert done.returncode == OK, done.stderr
@@ -97,21 +97,21 @@ def test_a_second_up_names_the_first(accounts: System) -> None:
 def test_status(accounts: System) -> None:
     done = accounts.run("status")
     assert done.returncode == OK
-    for words in ("edge-1", "core-1", "serving", "broker.tcp: 127.0.0.1:"):
+    for words in ("main-1", "cold-1", "serving", "broker.tcp: 127.0.0.1:"):
         assert words in done.stdout
 
 
 def test_status_for_programs(accounts: System) -> None:
     done = accounts.run("status", "--json")
     found = json.loads(done.stdout)
-    assert done.returncode == OK and set(found) == {"edge-1", "core-1", "cold-1"}
+    assert done.returncode == OK and set(found) == {"main-1", "cold-1"}
     for process in found.values():
         assert process["state"] == "serving" and process["pid"] > 0 and process["rss_bytes"] > 0
         assert all(link["up"] for link in process["links"].values())
 
 
 @pytest.mark.parametrize(
-    "arguments", [("status",), ("status", "--json"), ("call", "user.accounts", "0", "1"), ("stacks", "edge-1")]
+    "arguments", [("status",), ("status", "--json"), ("call", "user.accounts", "0", "1"), ("stacks", "main-1")]
 )
 def test_nothing_runs(arguments: tuple[str, ...], tmp_path: Path) -> None:
     path = tmp_path / "topology.toml"
@@ -123,10 +123,10 @@ def test_nothing_runs(arguments: tuple[str, ...], tmp_path: Path) -> None:
 
 
 def test_stacks(accounts: System) -> None:
-    done = accounts.run("stacks", "core-1")
+    done = accounts.run("stacks", "main-1")
     assert done.returncode == OK and "Greenlet" in done.stdout
-    done = accounts.run("stacks", "core-9")
-    assert done.returncode == WRONG and "core-1" in done.stderr
+    done = accounts.run("stacks", "main-9")
+    assert done.returncode == WRONG and "main-1" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_who_only_listens_is_kept_alive_and_a_silent_server_is_noticed(user: Use
             gevent.sleep(0.1)  # the server closes what is silent for a second
         assert [m.content for m in take(b, 20)] == [str(n) for n in range(20)]
         assert events == ["Connected"]
-        pid = system.pid("edge-1")
+        pid = system.pid("main-1")
         system.signal(pid, signal.SIGSTOP)
         wait_until(lambda: "Disconnected" in events, "the silence to be noticed", 5)
         system.signal(pid, signal.SIGCONT)

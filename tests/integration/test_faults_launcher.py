@@ -61,15 +61,15 @@ def test_killed_it_leaves_nobody_behind_and_a_new_one_goes_on() -> None:
 def test_killed_the_next_one_waits_for_what_is_left() -> None:
     """Both would write to the same data otherwise."""
     with under_load("default") as (system, _):
-        redis, core = system.pid("redis"), system.pid("core-1")
+        redis, main = system.pid("redis"), system.pid("main-1")
         assert system.launcher is not None
-        system.signal(core, signal.SIGSTOP)  # so that it is still there when the next one comes
+        system.signal(main, signal.SIGSTOP)  # so that it is still there when the next one comes
         system.launcher.kill()
         system.launcher.wait()
         assert is_running(redis)
         system.launch()
         wait_until(lambda: "waiting for processes of an earlier launcher" in system.log, "it waits")
-        system.signal(core, signal.SIGCONT)
+        system.signal(main, signal.SIGCONT)
         system.wait_serving()
         assert not is_running(redis)
 

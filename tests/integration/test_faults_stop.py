@@ -33,7 +33,7 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize(("group", "layout"), [("chat", "split"), ("core", "default"), ("user", "split")])
+@pytest.mark.parametrize(("group", "layout"), [("chat", "split"), ("core", "edge and core"), ("user", "split")])
 def test_one_of_two_instances_hangs_and_comes_back(group: str, layout: str) -> None:
     port = free_port()
     address = f"127.0.0.1:{port}"

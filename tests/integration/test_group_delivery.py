@@ -25,7 +25,7 @@ def brokers(request: pytest.FixtureRequest, wide: System) -> Iterator[System]:
     if request.param == "one group node":
         yield wide
     else:
-        with running(topology_text(counts={"edge": 2, "core": 2})) as found:
+        with running(topology_text("edge and core", {"edge": 2, "core": 2})) as found:
             yield found
 
 
@@ -400,7 +400,7 @@ def test_ten_thousand_members(brokers: System, user: Callable[[], str]) -> None:
 
 
 def test_after_a_loss_everybody_hears_again(user: Callable[[], str]) -> None:
-    with running(topology_text(counts={"edge": 2})) as system:
+    with running(topology_text("edge and core", {"edge": 2})) as system:
         names = [user() for _ in range(4)]
         raws = clients(system, *names)
         group = create(raws[0], *names[1:])

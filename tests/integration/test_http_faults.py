@@ -79,7 +79,7 @@ def test_repeats_with_the_same_key_are_done_once_while_processes_die() -> None:
     print(f"seed {seed}")
     rng = random.Random(seed)
     tables = {"node.http": {"listen": f"127.0.0.1:{free_port()}"}}
-    with running(topology_text(tables=tables)) as system:
+    with running(topology_text("edge and core", tables=tables)) as system:
         web = Web(system.http(), system.first_key)
         callers = [Caller(web, n, random.Random(rng.random())) for n in range(CALLERS)]
         running_ = [gevent.spawn(caller.run) for caller in callers]

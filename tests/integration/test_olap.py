@@ -166,7 +166,7 @@ def test_messages_are_refused_before_the_log_is_full_and_taken_when_it_is_draine
     assert refused is not None and refused[1] > 0 and sent >= 1000
 
     def alarm() -> str:
-        found: str = narrow.status()["core-1"]["nodes"]["chat"].get("alarm", "")
+        found: str = narrow.status()["main-1"]["nodes"]["chat"].get("alarm", "")
         return found
 
     wait_until(lambda: "rows wait in the log" in alarm(), "the alarm to be shown")

@@ -21,7 +21,7 @@ SECONDS = 12.0
 @pytest.fixture(scope="module")
 def fragile() -> Iterator[System]:
     """Two brokers, one publisher of messages; a process that is killed comes again."""
-    with running(topology_text(counts={"edge": 2})) as found:
+    with running(topology_text("edge and core", {"edge": 2})) as found:
         yield found
 
 
