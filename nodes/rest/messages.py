@@ -95,7 +95,7 @@ class Messages:
         if operator == app:  # the sender of a notice; over HTTP anybody may be an app, as he may be any user
             notice = self._nodes.message(call, user, session, seq_id)
             request = unique(call.seed, f"{MSG_CTRL} ")
-            self._nodes.msgop.control_notice(app, user, seq_id, notice.pack_id, command, content, request)
+            self._nodes.msgop.control_notice(app, user, seq_id, notice.pack_id, command.value, content, request)
             return wire.Done()
         found = self._nodes.message(call, operator, session, seq_id)
         asked = MsgControl(command=command, session_id=session, pack_id=found.pack_id, seq_id=seq_id, content=content)
