@@ -42,9 +42,10 @@ FLOOD = 3
 PATIENT_ROWS, PATIENT_SECONDS = 500_000, 30.0
 """With more in the log, or further behind, it steps back no more."""
 POLL_SECONDS = 0.5
-"""Pause when the log gave less than a batch, and behind each batch while it steps back (7,000 rows a second). It
-collects rows for the next one: of a commit of 100 rows half the CPU is the commit's own, and whoever waits for Redis'
-fsync may wait for that of the commit first."""
+"""Pause when the log gave little, and behind each batch while it steps back (7,000 rows a second)."""
+MANY, COLLECT_SECONDS = 200, 1.0
+"""With so many rows the pause is longer: messages wait for each commit, for its core and for the disk that Redis' fsync
+needs too, and of a commit of 100 rows half the CPU is the commit's own."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Pauses between tries while SQL or Redis is away, doubling."""
 LOOK_SECONDS = 1.0
@@ -104,7 +105,9 @@ class Drain:
                     self._drain(rows)
                 contended = self._contention.share() > CONTENDED
                 patient = self.state.length < PATIENT_ROWS and self.progress.lag < PATIENT_SECONDS
-                if not full or (full >= FLOOD and contended and patient):
+                if not full:
+                    self._wait(COLLECT_SECONDS if len(rows) >= MANY else POLL_SECONDS)
+                elif full >= FLOOD and contended and patient:
                     self._wait(POLL_SECONDS)
                 self._look()
         except _Stopped:
