@@ -15,8 +15,10 @@ from bench.measure import CLIENT_CORES, Figures, Mark, Report, Rounds, percentil
 from bench.pairs import Pairs
 from bench.running import LAYOUTS, OPEN_DOOR, Mesh, make_parser, parse
 
-SETTINGS = {**OPEN_DOOR, "IMESH_STORE_DEDUP_SECONDS": "60", "IMESH_STORE_LOG_SECONDS": "60",
-            "IMESH_STORE_HOT_MESSAGES": "200"}  # fmt: skip
+SETTINGS = {
+    **OPEN_DOOR, "IMESH_STORE_DEDUP_SECONDS": "60", "IMESH_STORE_LOG_SECONDS": "60", "IMESH_STORE_HOT_MESSAGES": "200",
+    "IMESH_NODE_BROKER_HEARTBEAT": "1200",  # the half that receives sends nothing, not even that
+}  # fmt: skip
 PAIRS, RATE, COMERS = 100, 1_000.0, 50
 SLICE_SECONDS = 10.0
 SETTLED = 0.4

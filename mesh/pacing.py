@@ -47,10 +47,11 @@ class PacedReader:
     """Calls `read` when `fd` is readable, and waits in between as `Pace` says. `read(most)` looks once and returns how
     many events it found, `most` at most."""
 
-    __slots__ = ("_most", "_pace", "_read", "_timer", "_watcher")
+    __slots__ = ("_closed", "_most", "_pace", "_read", "_timer", "_watcher")
 
     def __init__(self, fd: int, read: Callable[[int], int], most: int, interval: float) -> None:
         loop = gevent.get_hub().loop
+        self._closed = False
         self._read = read
         self._most = most
         self._pace = Pace(most, interval, now())
@@ -68,14 +69,15 @@ class PacedReader:
         try:
             go_on = self._look()
         finally:
-            if not go_on:
+            if not go_on and not self._closed:
                 self._timer.stop()
                 self._watcher.start(self._ready)
 
     def _look(self) -> bool:
-        return self._pace.waits(self._read(self._most), now())
+        return self._pace.waits(self._read(self._most), now()) and not self._closed  # a read may lead to its end
 
     def close(self) -> None:
+        self._closed = True
         for watcher in (self._watcher, self._timer):
             watcher.stop()
             watcher.close()

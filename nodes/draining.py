@@ -105,6 +105,7 @@ class Drain:
                     self._drain(rows)
                 contended = self._contention.share() > CONTENDED
                 patient = self.state.length < PATIENT_ROWS and self.progress.lag < PATIENT_SECONDS
+                self._archive.gives_way = patient
                 if not full:
                     self._wait(COLLECT_SECONDS if len(rows) >= MANY else POLL_SECONDS)
                 elif full >= FLOOD and contended and patient:

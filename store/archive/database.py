@@ -7,6 +7,7 @@ stand in a queue of one, readers in a queue of a few.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
@@ -28,6 +29,8 @@ CONNECT_SECONDS = 3
 READ_SECONDS = 30
 """Longest silence of a MySQL server."""
 READERS = 4
+STEPS = 500
+"""Steps of SQLite's machine, about 0.1 ms, after which its thread gives way to others that want its core."""
 SQLITE_PRAGMAS = (
     ("journal_mode", "wal"),
     ("synchronous", "full"),  # what is acknowledged in the log is gone there: a commit is on the disk
@@ -125,8 +128,10 @@ def _database(address: ArchiveAddress) -> peewee.Database:
 class _Queue:
     """A few connections, each used by one thread at a time."""
 
-    def __init__(self, address: ArchiveAddress, size: int) -> None:
+    def __init__(self, address: ArchiveAddress, size: int, between: Callable[[], None] | None = None) -> None:
+        """`between` is called by SQLite every `STEPS`."""
         self._address = address
+        self._between = between
         self._threads = gevent.threadpool.ThreadPool(size)
         self._turns = BoundedSemaphore(size)
         self._idle: list[peewee.Database] = []
@@ -145,6 +150,8 @@ class _Queue:
             with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
                 if db.is_closed():
                     db.connect()
+                    if self._between is not None and kind_of(db) == SQLITE:
+                        db.connection().set_progress_handler(self._between, STEPS)
                 result = function(db, *args)
         except (peewee.OperationalError, peewee.InterfaceError) as error:
             _discard(db)
@@ -174,7 +181,10 @@ class Archive:
 
     def __init__(self, address: ArchiveAddress) -> None:
         self.address = address
-        self._writer = _Queue(address, 1)
+        self.gives_way = True
+        """Whether writing lets everybody go first who wants its core: those whom somebody waits for. Where the core is
+        never idle, hardly anything is written then."""
+        self._writer = _Queue(address, 1, self._give_way)
         self._readers = _Queue(address, READERS)
 
     def write(self, function: Callable[..., R], *args: Any) -> R:
@@ -188,6 +198,10 @@ class Archive:
     def read(self, function: Callable[..., R], *args: Any) -> R:
         """Run `function(db, *args)`, which only reads, in a thread."""
         return self._readers.run(function, args)
+
+    def _give_way(self) -> None:
+        if self.gives_way:
+            os.sched_yield()
 
     def close(self) -> None:
         self._writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
@@ -156,6 +157,22 @@ def test_texts_of_mysql_are_utf8_and_ids_ascii(mariadb: MariaDB) -> None:
 
 def is_id(field: peewee.Field) -> bool:
     return isinstance(field, AsciiField)
+
+
+def test_writing_gives_way_unless_it_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gave_way: list[bool] = []
+    monkeypatch.setattr(os, "sched_yield", lambda: gave_way.append(True))
+    archive = Archive(SqliteFile(tmp_path / "archive.db"))
+    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) SELECT count(*) FROM n"
+    assert archive.write(lambda db: db.execute_sql(count).fetchone()) == (1000,)
+    assert len(gave_way) > 1
+    archive.gives_way = False
+    gave_way.clear()
+    assert archive.write(lambda db: db.execute_sql(count).fetchone()) == (1000,)
+    archive.gives_way = True
+    assert archive.read(lambda db: db.execute_sql(count).fetchone()) == (1000,)
+    assert not gave_way
+    archive.close()
 
 
 def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Source:
     def __init__(self) -> None:
         self.fd, self._other = os.pipe()
         os.write(self._other, b"x")
-        self.fails = False
+        self.fails = self.closes = False
         self.looks: list[float] = []
         self.reader = PacedReader(self.fd, self._look, MOST, INTERVAL)
 
@@ -75,6 +75,8 @@ class Source:
         if self.fails:
             self.fails = False
             raise ValueError("a bug")
+        if self.closes:
+            self.reader.close()
         return most // 2
 
     def is_paced(self) -> bool:
@@ -103,3 +105,14 @@ def test_a_look_that_fails_is_not_the_last(source: Source) -> None:
     wait_until(source.is_paced, "pauses")
     count, source.fails = len(source.looks), True
     wait_until(lambda: len(source.looks) > count + LOOKS and source.is_paced(), "pauses again")
+
+
+@pytest.mark.parametrize("flooded", [False, True])
+def test_a_look_that_closes_it_is_the_last(source: Source, flooded: bool) -> None:
+    wait_until(source.is_paced if flooded else lambda: source.looks, "looks")
+    source.closes = True
+    count = len(source.looks)
+    wait_until(lambda: len(source.looks) > count, "the last look")
+    time = now()
+    wait_until(lambda: now() > time + 3 * INTERVAL, "others to be due")
+    assert len(source.looks) == count + 1
