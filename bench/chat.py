@@ -56,7 +56,7 @@ def _round(rounds: Rounds, layout: str, seconds: float) -> None:
     with Mesh(LAYOUTS[layout], OPEN_DOOR) as mesh:
         mesh.dialect.connect(mesh.address(), ["first"])[0].sock.close()
         rounds.add(f"{layout}, start", {"seconds": time.perf_counter() - started})
-        rounds.add(f"{layout}, login", workloads.logins(mesh, 2 * PAIRS))
+        rounds.add(f"{layout}, login", workloads.logins(mesh, workloads.users(2 * PAIRS)))
         pairs = Pairs(mesh.dialect, mesh.address(), PAIRS)
         pairs.closed_loop(1, workloads.WARM_SECONDS)
         for window in WINDOWS:

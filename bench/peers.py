@@ -122,7 +122,7 @@ def _round(rounds: Rounds, one: Contestant, system: System, seconds: float) -> N
     def add(load: str, figures: Figures) -> None:
         rounds.add(f"{one.name}; {load}", figures)
 
-    add("login", workloads.logins(system, LOGINS))
+    add("login", workloads.logins(system, workloads.users(LOGINS)))
     pairs = Pairs(system.dialect, system.address(), PAIRS)
     pairs.closed_loop(1, workloads.WARM_SECONDS)
     fastest = workloads.closed(system, pairs, 8, seconds)

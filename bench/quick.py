@@ -68,7 +68,7 @@ def main() -> int:
 def _round(rounds: Rounds, seconds: float) -> None:
     rounds.add("calibration", {"us": _calibration()})
     with Mesh(LAYOUTS["default"], OPEN_DOOR) as mesh:
-        rounds.add("login", workloads.logins(mesh, LOGINS))
+        rounds.add("login", workloads.logins(mesh, workloads.users(LOGINS)))
         pairs = Pairs(mesh.dialect, mesh.address(), PAIRS)
         pairs.closed_loop(1, workloads.WARM_SECONDS)
         rounds.add("window 8", workloads.closed(mesh, pairs, 8, seconds))

@@ -34,9 +34,10 @@ def main() -> int:
     rounds = Rounds()
     with Mesh(LAYOUTS["default"], SETTINGS) as mesh:
         pairs = Pairs(mesh.dialect, mesh.address(), PAIRS)
+        comers = workloads.users(COMERS)  # always the same: each further user is a KiB of Redis for ever
         begun = time.perf_counter()
         while (at := time.perf_counter() - begun) < options.seconds:
-            rounds.add("soak", {**_slice(mesh, pairs), "minute": at / 60})
+            rounds.add("soak", {**_slice(mesh, pairs, comers), "minute": at / 60})
             if len(rounds.figures["soak"]) % 6 == 0:
                 progress(f"minute {at / 60:.0f}: {rounds.figures['soak'][-1]}")
         pairs.close()
@@ -52,8 +53,8 @@ def main() -> int:
     return code
 
 
-def _slice(mesh: Mesh, pairs: Pairs) -> Figures:
-    wrong = workloads.logins(mesh, COMERS).get("wrong", 0)
+def _slice(mesh: Mesh, pairs: Pairs, comers: list[str]) -> Figures:
+    wrong = workloads.logins(mesh, comers).get("wrong", 0)
     clock = mesh.clock(generator=os.getpid())
     result = pairs.open_loop(RATE, SLICE_SECONDS)
     _, used, foreign = clock.stop()

@@ -49,7 +49,7 @@ class Setting(NamedTuple):
 
 
 def main() -> int:
-    parser = make_parser("suite", "The whole suite.", rounds=3, seconds=3.0, quick=(1, 1.0))
+    parser = make_parser("suite", "The whole suite.", rounds=3, seconds=2.0, quick=(1, 1.0))
     options = parse(parser)
     pin(os.getpid(), CLIENT_CORES)
     workloads.allow_files()
@@ -134,7 +134,7 @@ def _certificate(folder: Path) -> dict[str, str]:
 def _round(rounds: Rounds, setting: Setting, seconds: float) -> None:
     with setting.mesh() as mesh:
         add = partial(_add, rounds, setting.name)
-        add("login", workloads.logins(mesh, LOGINS))
+        add("login", workloads.logins(mesh, workloads.users(LOGINS)))
         pairs = Pairs(mesh.dialect, mesh.address(), PAIRS)
         pairs.closed_loop(1, workloads.WARM_SECONDS)
         for window in WINDOWS:

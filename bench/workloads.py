@@ -90,9 +90,9 @@ def group(system: System, online: int, seconds: float) -> Figures:
         crowd.close()
 
 
-def logins(system: System, count: int) -> Figures:
-    """Known users log in, as fast as they are let."""
-    names = users(count)
+def logins(system: System, names: list[str]) -> Figures:
+    """Known users log in, as fast as they are let, and leave again."""
+    count = len(names)
     system.dialect.register(system.address(), names)
     peers = system.dialect.connect(system.address(), names[:1])  # everything is loaded
     clock = system.clock(generator=os.getpid())
