@@ -30,7 +30,7 @@ class ChatOptions(Options):
 
 def main() -> int:
     parser = make_parser("chat", "Two people chat, five hundred times.", rounds=3, seconds=5.0, quick=(1, 2.0))
-    parser.add_argument("--layout", choices=LAYOUTS, action="append", help="default: both; may be given twice")
+    parser.add_argument("--layout", choices=LAYOUTS, action="append", help="default: all; may be given several times")
     parser.add_argument("--idle", type=int, default=IDLE, metavar="N", help=f"idle connections (default: {IDLE:,})")
     options = parse(parser)
     layouts = options.layout or list(LAYOUTS)  # type: ignore[attr-defined]

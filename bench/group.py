@@ -36,7 +36,7 @@ MOST_DELIVERY_US, MOST_LOGIN_US, MOST_SYNC_US = 5.0, 300.0, 1000.0
 
 def main() -> int:
     parser = make_parser("group", "Groups of 200 to 100,000 members.", rounds=3, seconds=5.0, quick=(1, 2.0))
-    parser.add_argument("--layout", choices=LAYOUTS, action="append", help="default: both; may be given twice")
+    parser.add_argument("--layout", choices=LAYOUTS, action="append", help="default: all; may be given several times")
     options = parse(parser)
     layouts = options.layout or list(LAYOUTS)  # type: ignore[attr-defined]
     pin(os.getpid(), CLIENT_CORES)

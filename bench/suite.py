@@ -1,4 +1,4 @@
-"""The whole suite, in about ten minutes: every load against every setting of imesh.
+"""The whole suite, in about twelve minutes: every load against every setting of imesh.
 
 In each round every setting gets a fresh system and its loads: single chats at window 8 and 1 and at 5,000 and 1,000
 messages a second, groups of 200 and 2,000, logins, users who come back to what was sent while they were away, pages of
