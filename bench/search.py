@@ -34,6 +34,7 @@ from packs.message import stored_payload  # noqa: E402
 from store import entries  # noqa: E402
 from store.archive import messages, migrations, search  # noqa: E402
 from store.archive.database import Archive  # noqa: E402
+from store.archive.unindexed import Fresh  # noqa: E402
 from store.archive.url import parse_archive  # noqa: E402
 from store.entries import Entry  # noqa: E402
 from store.hot import HotStore  # noqa: E402
@@ -134,11 +135,11 @@ def measure(name: str, archive: Archive, store: HotStore, people: People, rows: 
         return time.process_time() * 1e6 + (cpu_us(server) if server else 0.0)
 
     archive.write(migrations.migrate)
-    indexing = 0.0
+    indexing, fresh = 0.0, Fresh()
     for first in range(0, rows, BATCH):
-        archive.write(messages.put, people.rows(first, BATCH, YEAR // rows))
+        archive.write(messages.put, people.rows(first, BATCH, YEAR // rows), fresh)
         before = cpu()
-        archive.write(search.index_noted, terms_of)
+        archive.write(search.index_noted, terms_of, fresh)
         indexing += cpu() - before
         if first % 100_000 == 0:
             progress(f"{name}: {first:,} of {rows:,} rows")

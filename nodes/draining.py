@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import gevent.event
@@ -24,6 +25,7 @@ from mesh.loop import now
 from mesh.stats import Stats
 from store.archive import messages, poison, things
 from store.archive.database import REFUSALS, Archive
+from store.archive.unindexed import Fresh
 from store.errors import StoreError
 from store.log import ARCHIVE, NOTED, Consumer, Progress, Row
 from store.log import State as LogState
@@ -63,11 +65,12 @@ class _Stopped(Exception):
 
 
 class Drain:
-    """Moves rows from the log to the archive. `read_things` says what things are now; `after` does what follows
-    messages, once they are safe. Both may raise `StoreError`, and then run again."""
+    """Moves rows from the log to the archive. `fresh` keeps messages for the search index; `read_things` says what
+    things are now; `after` does what follows messages, once they are safe. Both may raise `StoreError`, and then run
+    again."""
 
     def __init__(
-        self, consumer: Consumer, archive: Archive, stats: Stats, log: Log,
+        self, consumer: Consumer, archive: Archive, fresh: Fresh | None, stats: Stats, log: Log,
         read_things: Callable[[Sequence[Thing]], list[State | None]],
         after: Callable[[Sequence[messages.Row]], set[tuple[str, int]]],
     ) -> None:  # fmt: skip
@@ -79,6 +82,7 @@ class Drain:
         self.poisoned = 0
         self._consumer = consumer
         self._archive = archive
+        self._put = partial(messages.put, fresh=fresh)
         self._stats = stats
         self._log = log
         self._read_things = read_things
@@ -136,7 +140,7 @@ class Drain:
     def _drain(self, rows: Sequence[Row]) -> None:
         parsed, marks, bad = _parse(rows)
         late: list[Row] = []  # they must come again: a server, one of a Cluster, did not answer
-        self._write(messages.put, parsed, bad)
+        self._write(self._put, parsed, bad)
         if marks:
             self._write(things.put, self._states(marks, late), bad)
         if bad:
@@ -233,17 +237,17 @@ def _parse(rows: Sequence[Row]) -> tuple[Rows, dict[Thing, Row], Bad]:
     parsed: Rows = []
     marks: dict[Thing, Row] = {}
     bad: Bad = []
+    row_of = messages.row_of
     for row in rows:
         fields = row.fields
-        if fields[0] == NOTED:
-            continue  # for other systems
+        kind = fields[0]
         try:
-            if fields[0] == b"s":
+            if kind == b"s":
                 operator = fields[5].decode() if len(fields) > 4 else ""
-                parsed.append((row, messages.row_of(fields[1].decode(), fields[3], operator)))
-            elif fields[0] == b"k":
+                parsed.append((row, row_of(fields[1].decode(), fields[3], operator)))
+            elif kind == b"k":
                 marks[things_of(fields[1].decode(), fields[3])] = row
-            else:
+            elif kind != NOTED:  # which is for other systems
                 raise ValueError("neither a message nor a mark")
         except (ValueError, LookupError, struct.error, msgspec.MsgspecError) as error:
             bad.append((row, error))

@@ -38,13 +38,14 @@ class Finisher:
         """These messages were written; they are acknowledged behind this, but for those returned, by session and seqId:
         a server, one of a Cluster, did not answer."""
         urgent: dict[tuple[str, bytes], tuple[str, int]] = {}
+        newest = self._newest
         for row in rows:
             if row[REVISION]:
                 continue
-            session, seq = row[SESSION], row[SEQ]
-            if seq > self._newest.get(session, 0):
-                self._newest[session] = seq
-            if row[FLAGS] & HIGH_PRIORITY:
+            session, seq, flags = row[SESSION], row[SEQ], row[FLAGS]
+            if seq > newest.get(session, 0):
+                newest[session] = seq
+            if flags & HIGH_PRIORITY:
                 users = parties(session)
                 others = [user for user in users if user != row[SENDER]] or users
                 urgent |= {(user, message_item(session, seq)): (session, seq) for user in others}

@@ -34,13 +34,17 @@ TROUBLE_SECONDS = 2.0
 class Indexer:
     """Keeps the index, unless it is not `wanted`. `behind` tells whether the archive is behind the log."""
 
-    def __init__(self, archive: Archive, stats: Stats, log: Log, behind: Callable[[], bool], wanted: bool) -> None:
+    def __init__(
+        self, archive: Archive, fresh: unindexed.Fresh, stats: Stats, log: Log, behind: Callable[[], bool],
+        wanted: bool,
+    ) -> None:  # fmt: skip
         self.wanted = wanted
         self.waiting = 0
         """Batches that are not in the index."""
         self.filling: Filling | None = None
         """How far older messages are in it; None: all are."""
         self._archive = archive
+        self._fresh = fresh
         self._stats = stats
         self._log = log
         self._behind = behind
@@ -68,7 +72,7 @@ class Indexer:
             self._stopping.wait(PASS_SECONDS)
             return
         begun = now()
-        count = self._archive.write(search.index_noted, terms_of)
+        count = self._archive.write(search.index_noted, terms_of, self._fresh)
         self.waiting = self._archive.read(unindexed.count)
         if not count:
             was = self.filling

@@ -34,6 +34,7 @@ from packs.structs_social import SearchResp
 from packs.table import SEARCH
 from store import copying, entries, marks
 from store.archive import dataset, messages, poison, rollups
+from store.archive.unindexed import Fresh
 from store.errors import StoreError
 from store.log import ARCHIVE
 
@@ -65,11 +66,15 @@ class OlapNode(PackNode, StatisticsAnswers, ErasureAnswers, c.Archive, Search):
         self._copy()
         things = partial(marks.read, self._store.reads, self._store.keys)
         self._finisher = Finisher(self._store, self.stats)
-        self._drain = Drain(consumer, self._archive, self.stats, self.log, things, self._after)
+        fresh = Fresh()
+        kept = fresh if self.settings.search else None
+        self._drain = Drain(consumer, self._archive, kept, self.stats, self.log, things, self._after)
         self._retention = Retention(self.settings, self._archive, self._store.window, self.stats, self.log)
         self._drain.poisoned = self._archive.read(poison.count)
         self.prepare_erasures()
-        self._indexer = Indexer(self._archive, self.stats, self.log, lambda: self._drain.behind, self.settings.search)
+        self._indexer = Indexer(
+            self._archive, fresh, self.stats, self.log, lambda: self._drain.behind, self.settings.search
+        )
         self._searcher = Searcher(self._store, partial(self._ask, self._archive.read))
         self.stats.gauge("unindexed", lambda: self._indexer.waiting)
         self.stats.gauge("log.rows", lambda: self._drain.state.length)
@@ -120,9 +125,9 @@ class OlapNode(PackNode, StatisticsAnswers, ErasureAnswers, c.Archive, Search):
         must come again, by session and seqId."""
         self._indexer.kick()
         written = self._written
-        for row in rows:
-            written[row[0]] += 1
-        full = [session for session in {row[0] for row in rows} if written[session] >= TRIM_EVERY]
+        sessions = [row[0] for row in rows]
+        written.update(sessions)
+        full = [session for session in set(sessions) if written[session] >= TRIM_EVERY]
         if len(written) > REMEMBERED:
             written.clear()  # the sweep finds them
         for session in full:

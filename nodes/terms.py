@@ -33,6 +33,8 @@ PARTS_MAX = 16
 """Words and runs of a search."""
 SEARCHABLE = (ContentType.NONE, ContentType.TEXT)
 """Kinds of content that are text. What others hold is known to apps only."""
+UNREADABLE = REVOKED | DELETED | HIDDEN
+"""States in which a message is found by nothing."""
 SCOPES = 65_536
 """Users and groups whose scopes a process remembers: 10 MB."""
 UNIT = 4
@@ -84,39 +86,39 @@ def parts_of(text: str) -> Parts:
 # ---- messages
 
 
-def terms_of(session: str, entry: Entry) -> Terms:
+def terms_of(session: str, state: int, payload: bytes, content: str) -> Terms:
     """What a message is found by as it is now: the terms of its text, and its sender."""
-    sender, text = _read(entry)
+    sender, text = _read(state, payload, content)
     terms = terms_of_text(text)
     if terms:
         terms.add(sender_term(sender))
-    return Terms(scopes_of(session), frozenset(terms))
+    return Terms(scopes_of(session), terms)
 
 
 def text_of(entry: Entry) -> str:
     """The text of a message, "" when it has none, or none any more."""
-    return _read(entry)[1]
+    return _read(entry.state, entry.payload, entry.content)[1]
 
 
-def _read(entry: Entry) -> tuple[str, str]:
+def _read(state: int, payload: bytes, content: str) -> tuple[str, str]:
     """Sender and text."""
-    if entry.state & (REVOKED | DELETED | HIDDEN):
+    if state & UNREADABLE:
         return "", ""
     try:
-        found = _text(entry.payload)
+        found = _text(payload)
     except msgspec.MsgspecError:
         return "", ""
     if found.content_type not in SEARCHABLE:
         return "", ""
-    return found.sender, entry.content if entry.state & OVERRIDDEN else found.content
+    return found.sender, content if state & OVERRIDDEN else found.content
 
 
 def terms_of_text(text: str) -> set[str]:
     """The terms of a text."""
+    if len(text) <= WORD_MAX and text.isascii():
+        return set(_ASCII_WORDS.findall(text.lower()))
     words, runs = parts_of(text)
-    terms = set(words)
-    if len(text) > WORD_MAX or not text.isascii():
-        terms = set(map(_term, words))
+    terms = set(map(_term, words))
     for run in runs:
         terms.update(_pairs(run))
         terms.add(_hex(run[-1]))
@@ -146,6 +148,7 @@ def group_scope(group: str) -> str:
     return _scope("g " + group)
 
 
+@lru_cache(SCOPES)
 def sender_term(sender: str) -> str:
     """The term of everything that somebody wrote."""
     return "0" + _scope("s " + sender)

@@ -33,7 +33,8 @@ cut with XTRIM MINID at the oldest row that some group has not done, never with 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -59,6 +60,7 @@ CLAIM_ROWS = 200
 """Rows of one shard taken over at once."""
 
 
+_new = tuple.__new__
 NOTED = b"h"
 """First field of rows that are notes."""
 
@@ -98,6 +100,14 @@ class State(NamedTuple):
 
     length: int
     groups: dict[str, Progress]
+
+
+def _by_shard(rows: Iterable[Row]) -> dict[str, list[bytes]]:
+    """The ids of rows by their tags."""
+    found: defaultdict[str, list[bytes]] = defaultdict(list)
+    for tag, entry, _ in rows:
+        found[tag].append(entry)
+    return found
 
 
 def message_of(row: Row) -> Message | None:
@@ -154,7 +164,7 @@ class Consumer:
         self._name = name
         self._keep_ms = int(keep_seconds * 1000)
         self._idle_ms = int(idle * 1000)
-        self._held: set[tuple[str, bytes]] = set()  # given out and not acknowledged
+        self._held: defaultdict[str, set[bytes]] = defaultdict(set)  # given out and not acknowledged, by tag
         self._left: dict[str, str] = {}  # where rows may be given out to us that we have not: tag -> id that is read
         self._claim_at = 0.0  # when to look for rows of dead consumers
         self._away = Away()
@@ -201,15 +211,13 @@ class Consumer:
     def ack(self, rows: Iterable[Row]) -> None:
         """These are done. Harmless when repeated. Those of a server, one of a Cluster, that does not answer come
         again."""
-        by_shard: dict[str, list[bytes]] = {}
-        for row in rows:
-            by_shard.setdefault(row.tag, []).append(row.id)
+        by_shard = _by_shard(rows)
         self._redis.ask_each([("XACK", tag + LOG, self.group, *ids) for tag, ids in by_shard.items()])
-        self._held.difference_update((tag, row) for tag, ids in by_shard.items() for row in ids)
+        self._hold_no_more(by_shard)
 
     def release(self, rows: Iterable[Row]) -> None:
         """These are not done: they come again when they have lain for `idle` seconds, to whichever consumer."""
-        self._held.difference_update((row.tag, row.id) for row in rows)
+        self._hold_no_more(_by_shard(rows))
 
     def trim(self) -> State:
         """Cut what all groups have done; how far they are."""
@@ -233,8 +241,13 @@ class Consumer:
     # ---- inside
 
     def _take(self, rows: list[Row]) -> list[Row]:
-        self._held.update((row.tag, row.id) for row in rows)
+        for tag, ids in _by_shard(rows).items():
+            self._held[tag].update(ids)
         return rows
+
+    def _hold_no_more(self, by_shard: Mapping[str, Sequence[bytes]]) -> None:
+        for tag, ids in by_shard.items():
+            self._held[tag].difference_update(ids)
 
     def _read(self, starts: dict[str, str], count: int) -> list[Row]:
         """Rows behind `starts`, the same number of each shard first, then more of those that have more."""
@@ -255,7 +268,7 @@ class Consumer:
                 break
             for name, found in chain.from_iterable(reply or () for _, reply in self._reached(parts, replies)):
                 tag = name[: -len(LOG)].decode()
-                rows += [Row(tag, row, values) for row, values in found if values]
+                rows += [_new(Row, (tag, row, values)) for row, values in found if values]
                 if len(found) == share and starts[tag] == NEW:
                     tags.append(tag)
         return rows
@@ -277,7 +290,7 @@ class Consumer:
             if len(rows) < count:  # all shards were asked: those that gave nothing have no more
                 self._left = {tag: "0" for tag in self._left if tag in ends or tag in self._away}
             self._left.update(ends)
-            fresh = [row for row in rows if (row.tag, row.id) not in self._held]
+            fresh = [row for row in rows if row.id not in self._held[row.tag]]
             if fresh:
                 return self._take(fresh)
             if not rows:
@@ -294,7 +307,7 @@ class Consumer:
         rows = []
         for tag, reply in zip(tags, self._redis.ask_all(commands), strict=True):
             rows += [Row(tag, found[0], found[1]) for found in reply[1] if found and found[1]]
-        return self._take([row for row in rows if (row.tag, row.id) not in self._held])
+        return self._take([row for row in rows if row.id not in self._held[row.tag]])
 
     def _run(self, script: Script, common: Sequence[Any], tags: Sequence[str]) -> list[Any]:
         """Replies of a script whose last arguments are tags."""

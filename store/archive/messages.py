@@ -6,7 +6,7 @@ A write is harmless when repeated, in any order: of two rows of a message the on
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -31,11 +31,11 @@ PAGE_BYTES = 1_000_000
 REVOKED_OR_DELETED = REVOKED | DELETED
 CHANGING = ("payload", "state", "revision", "changed", "content", "operator")
 """What differs between the revisions of a message."""
-_COLUMNS = tuple(Message._meta.sorted_field_names)
+COLUMNS = tuple(Message._meta.sorted_field_names)
 ENTRY_COLUMNS = "seq, prev, n, type, flags, pack_id, payload, state, revision, changed, content"
-_REVISION = _COLUMNS.index("revision")
+_REVISION = COLUMNS.index("revision")
 _place = itemgetter(0, 1)
-_counted = itemgetter(*(_COLUMNS.index(c) for c in ("session", "seq", "type", "sender", "state")))
+_counted: Callable[[Row], Sent] = itemgetter(*map(COLUMNS.index, ("session", "seq", "type", "sender", "state")))
 
 Row = tuple[Any, ...]
 """The columns of a message, in the order of the model."""
@@ -48,13 +48,13 @@ PLACES_AT_ONCE = 100
 """Messages looked up by one statement."""
 
 
-class _Sender(msgspec.Struct):
-    """Who wrote a message, of its payload."""
+class _Said(msgspec.Struct):
+    """What of a payload is looked at here."""
 
     sender: str = msgspec.field(name="from", default="")
 
 
-_sender = msgspec.msgpack.Decoder(_Sender).decode
+_said = msgspec.msgpack.Decoder(_Said).decode
 
 
 class Found(NamedTuple):
@@ -78,40 +78,50 @@ def known_by(seq: int, session: str, sender: str, pack_id: str) -> int:
 
 def row_of(session: str, entry: bytes, operator: str) -> Row:
     """The row of an entry, as it lies in the log. Raises an exception of msgspec or struct when it is none."""
-    e = entries.parse(entry)
-    sender = _sender(e.payload).sender
-    return (
-        session, e.seq, e.prev, e.n, e.type, e.flags, sender, e.pack_id, known_by(e.seq, session, sender, e.pack_id),
-        e.payload, e.state, e.revision, e.changed, e.content, operator,
-    )  # fmt: skip
+    seq, prev, n, kind, flags, pack_id, payload, *changes = entries.parse(entry)
+    sender = _said(payload).sender
+    known = known_by(seq, session, sender, pack_id)
+    return (session, seq, prev, n, kind, flags, sender, pack_id, known, payload, *changes, operator)
 
 
-def put(db: peewee.Database, rows: Sequence[Row]) -> None:
-    """Write rows, and note them for the rollups and the search index, in one transaction.
+def put(db: peewee.Database, rows: Sequence[Row], fresh: unindexed.Fresh | None = None) -> None:
+    """Write rows, and note them for the rollups and the search index, in one transaction. `fresh` keeps them for the
+    index.
 
     An INSERT that works proves its rows new, so usually nothing has to be looked up. When it does not work, or a row is
     a later revision, what is there is read, and locked, first. Rows are sorted, so that two writers do not lock each
     other out.
     """
-    newest: dict[Any, Row] = {}
-    for row in rows:
-        place = _place(row)
-        if place not in newest or row[_REVISION] >= newest[place][_REVISION]:
-            newest[place] = row
-    places = sorted(newest)
-    doubtful = [place for place in places if newest[place][_REVISION]]
+    rows = sorted(rows, key=_place)
+    if len({_place(row) for row in rows}) < len(rows):
+        rows = _newest(rows)
+    doubtful: Sequence[Place] = [_place(row) for row in rows if row[_REVISION]]
+    every: Sequence[Place] = ()
     there: Known = {}
     while True:
         known = len(there)
         try:
             with writing(db):
                 there = _known(db, doubtful)
-                _write(db, [newest[place] for place in places], there)
-                return
+                written = _write(db, rows, there)
+                noted = unindexed.note(db, list(map(_place, written)))
+            if fresh is not None and written:
+                fresh.keep(noted, written)
+            return
         except DUPLICATES:
-            if doubtful is places and len(there) == known:
+            if every and len(there) == known:
                 raise  # it is no duplicate that is in the way
-            doubtful = places
+            doubtful = every = list(map(_place, rows))
+
+
+def _newest(rows: Iterable[Row]) -> list[Row]:
+    """Of rows of the same message the one with the highest revision, the last one of equal ones; in their order."""
+    newest: dict[Any, Row] = {}
+    for row in rows:
+        place = _place(row)
+        if place not in newest or row[_REVISION] >= newest[place][_REVISION]:
+            newest[place] = row
+    return list(newest.values())
 
 
 def remove(db: peewee.Database, places: Sequence[tuple[str, int]]) -> None:
@@ -135,23 +145,21 @@ def _known(db: peewee.Database, places: Sequence[Place]) -> Known:
     return found
 
 
-def _write(db: peewee.Database, rows: Sequence[Row], there: Known) -> None:
-    """Insert the rows that are not there, replace those of a lower revision; note both."""
+def _write(db: peewee.Database, rows: Sequence[Row], there: Known) -> Sequence[Row]:
+    """Insert the rows that are not there, replace those of a lower revision, count both; returns both."""
     new = rows
     later: list[Row] = []
     if there:
         new = [row for row in rows if _place(row) not in there]
         later = [row for row in rows if _place(row) in there and row[_REVISION] > there[_place(row)][1]]
-    columns, marks = ", ".join(_COLUMNS), ", ".join([db.param] * len(_COLUMNS))
+    columns, marks = ", ".join(COLUMNS), ", ".join([db.param] * len(COLUMNS))
     insert = f"INSERT INTO messages ({columns}) VALUES ({marks})"
     if new:
         db.cursor().executemany(insert, new)
     if later:
         db.cursor().executemany(f"{insert} {_replacing(kind_of(db))}", later)
-    counted = [Sent._make((*_counted(row), -1)) for row in new]
-    counted += [Sent._make((*_counted(row), there[_place(row)][0])) for row in later]
-    rollups.note(db, counted)
-    unindexed.note(db, [_place(row) for row in (*new, *later)])
+    rollups.note(db, list(map(_counted, new)), [(_counted(row), there[_place(row)][0]) for row in later])
+    return [*new, *later] if later else new
 
 
 def _replacing(kind: str) -> str:

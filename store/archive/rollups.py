@@ -58,15 +58,8 @@ class Kind(IntEnum):
     PART = 4
 
 
-class Sent(NamedTuple):
-    """A message, as far as it is counted. `before` is its state when it was counted last, -1 for a new one."""
-
-    session: str
-    seq: int
-    type: int
-    sender: str
-    state: int
-    before: int
+Sent = tuple[str, int, int, str, int]
+"""A message, as far as it is counted: session, seqId, type, sender, state."""
 
 
 class Bucket(NamedTuple):
@@ -84,9 +77,10 @@ Tally = Mapping[Bucket, Mapping[str, int]]
 """What is added to each name of a bucket."""
 
 
-def note(db: peewee.Database, sent: Sequence[Sent]) -> None:
-    """These messages were written; in the transaction that writes them."""
-    if tally := _tally(sent):
+def note(db: peewee.Database, new: Sequence[Sent], later: Sequence[tuple[Sent, int]]) -> None:
+    """These messages were written, `later` ones over what they were before, with the state in which they were counted;
+    in the transaction that writes them."""
+    if tally := _tally(new, later):
         noted = [(bucket.kind, bucket.start, bucket.column, names) for bucket, names in tally.items()]
         Uncounted.insert({"tally": _encode(noted)}).execute(db)
 
@@ -119,15 +113,15 @@ def _add_all(db: peewee.Database, tally: Tally) -> None:
         _add(db, bucket, tally[bucket])
 
 
-def _tally(sent: Sequence[Sent]) -> Tally:
+def _tally(new: Sequence[Sent], later: Sequence[tuple[Sent, int]]) -> Tally:
     """What messages add to the buckets of hours."""
     found: defaultdict[Bucket, Counter[str]] = defaultdict(Counter)
-    _tally_column(found, MESSAGES, [m for m in sent if m.before < 0], 1)
-    changed = [m for m in sent if m.state != max(m.before, 0)]
+    _tally_column(found, MESSAGES, new, 1)
+    changed = [(m, 0) for m in new if m[-1]] + [(m, before) for m, before in later if m[-1] != before]
     if changed:
         for column, bit in STATES.items():
-            now = [m for m in changed if m.state & bit and not max(m.before, 0) & bit]
-            no_more = [m for m in changed if max(m.before, 0) & bit and not m.state & bit]
+            now = [m for m, before in changed if m[-1] & bit and not before & bit]
+            no_more = [m for m, before in changed if before & bit and not m[-1] & bit]
             _tally_column(found, column, now, 1)
             _tally_column(found, column, no_more, -1)
     return found
@@ -135,13 +129,17 @@ def _tally(sent: Sequence[Sent]) -> Tally:
 
 def _tally_column(found: Mapping[Bucket, Counter[str]], column: str, messages: Sequence[Sent], times: int) -> None:
     for hour, some in _by_hour(messages):
-        in_groups = [m for m in some if m.session.startswith(GROUP_PREFIX)]
+        sessions, _, types, senders, _ = zip(*some, strict=True)
+        by_type = Counter(types)
+        users = [m[3] for m in some if m[2] != NOTICE] if NOTICE in by_type else senders
+        groups = [session for session in sessions if session.startswith(GROUP_PREFIX)]
+        parts = [f"{m[3]} {m[0]}" for m in some if m[0].startswith(GROUP_PREFIX)] if groups else []
         for kind, names in (
             (Kind.ALL, {"": len(some)}),
-            (Kind.TYPE, Counter([str(m.type) for m in some])),
-            (Kind.USER, Counter([m.sender for m in some if m.type != NOTICE])),
-            (Kind.GROUP, Counter([m.session for m in in_groups])),
-            (Kind.PART, Counter([f"{m.sender} {m.session}" for m in in_groups if column == MESSAGES])),
+            (Kind.TYPE, {str(number): count for number, count in by_type.items()}),
+            (Kind.USER, Counter(users)),
+            (Kind.GROUP, Counter(groups)),
+            (Kind.PART, Counter(parts) if column == MESSAGES else {}),
         ):
             if names:
                 add = names if times == 1 else {name: times * n for name, n in names.items()}
@@ -151,7 +149,7 @@ def _tally_column(found: Mapping[Bucket, Counter[str]], column: str, messages: S
 def _by_hour(messages: Iterable[Sent]) -> Iterator[tuple[int, list[Sent]]]:
     found: defaultdict[int, list[Sent]] = defaultdict(list)
     for message in messages:
-        found[message.seq // US_PER_HOUR].append(message)
+        found[message[1] // US_PER_HOUR].append(message)
     for hour, some in found.items():
         yield hour * HOUR, some
 

@@ -11,15 +11,16 @@ all. What is found is a candidate: whoever asks looks at the message itself, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import peewee
 
 from store.archive import unindexed
 from store.archive.database import MYSQL, kind_of, unhurried
-from store.archive.messages import DUPLICATES, ENTRY_COLUMNS
+from store.archive.messages import COLUMNS, DUPLICATES, ENTRY_COLUMNS, Row
 from store.archive.unindexed import Filling, Place
 from store.entries import Entry
 
@@ -41,7 +42,11 @@ class Terms(NamedTuple):
     """What a message is found by: each word in each scope. No words: by nothing."""
 
     scopes: tuple[str, ...]
-    words: frozenset[str]
+    words: Collection[str]
+
+    def text(self, span: str) -> str:
+        """All terms, with what they say of the time."""
+        return " ".join([f"{scope}{span}{f' {scope}{span}'.join(self.words)}" for scope in self.scopes])
 
 
 class Wanted(NamedTuple):
@@ -64,20 +69,25 @@ class Candidates(NamedTuple):
     reach: int
 
 
-TermsOf = Callable[[str, Entry], Terms]
-"""What a message of a session is found by."""
+TermsOf = Callable[[str, int, bytes, str], Terms]
+"""What a message is found by: of its session, state, payload and content."""
+Indexed = tuple[str, int, int, bytes, str]
+"""Session, seqId, state, payload and content of a message."""
+_COLUMNS = ("session", "seq", "state", "payload", "content")
+_indexed: Callable[[Row], Indexed] = itemgetter(*map(COLUMNS.index, _COLUMNS))
 
 
 # ---- writing
 
 
-def index_noted(db: peewee.Database, terms_of: TermsOf) -> int:
+def index_noted(db: peewee.Database, terms_of: TermsOf, fresh: unindexed.Fresh) -> int:
     """Index what was noted first; returns how many messages, 0 when there is nothing. In one transaction. Raises
     `Elsewhere`."""
     with _in_turn(db):
-        numbers, places = unindexed.oldest(db)
+        numbers, places, rows = unindexed.oldest(db, fresh)
         if numbers:
-            _index(db, places, terms_of)
+            found = _read(db, places) if rows is None else map(_indexed, rows)
+            _index(db, places, list(found), terms_of)
             unindexed.forget(db, numbers)
     return len(places)
 
@@ -90,7 +100,7 @@ def fill(db: peewee.Database, terms_of: TermsOf, most: int) -> Filling | None:
         if now is None:
             return None
         places = unindexed.after(db, now.session, now.seq, most)
-        _index(db, places, terms_of)
+        _index(db, places, list(_read(db, places)), terms_of)
         then = Filling(*places[-1], now.done + len(places), now.total) if places else None
         unindexed.filled(db, then)
         return then
@@ -114,20 +124,18 @@ def _in_turn(db: peewee.Database) -> Iterator[None]:
         db.execute_sql("SELECT RELEASE_LOCK('imesh search')").fetchone()
 
 
-def _index(db: peewee.Database, places: Sequence[Place], terms_of: TermsOf) -> None:
+def _index(db: peewee.Database, places: Sequence[Place], messages: Sequence[Indexed], terms_of: TermsOf) -> None:
     """Make the rows of these messages what the messages say now.
 
     Nearly always all are new: an INSERT that works proves it. Looking for their rows first would cost as much again.
     """
-    messages = {(session, entry.seq): entry for session, entry in _messages(db, places, "")}
-    if len({seq for _, seq in messages}) == len(messages) == len(places):
-        span_to = span_of if kind_of(db) == MYSQL else _no_span
+    if len({seq for _, seq, *_ in messages}) == len(messages) == len(places):
+        spanned = kind_of(db) == MYSQL
         rows = []
-        for (session, seq), entry in messages.items():
-            scopes, words = terms_of(session, entry)
-            if words:
-                span = span_to(seq)
-                rows.append((seq, " ".join([scope + span + word for scope in scopes for word in words]), session))
+        for session, seq, state, payload, content in messages:
+            terms = terms_of(session, state, payload, content)
+            if terms.words:
+                rows.append((seq, terms.text(span_of(seq) if spanned else ""), session))
         if len(rows) == len(places) and _insert(db, rows):
             return
     _index_again(db, places, terms_of)
@@ -156,14 +164,12 @@ def _index_again(db: peewee.Database, places: Sequence[Place], terms_of: TermsOf
     numbers = sorted({seq for _, seq in places})
     wanted = {*places, *_sharing(db, key, numbers)}
     rows: dict[int, tuple[set[str], set[str]]] = {seq: (set(), set()) for seq in numbers}
-    for session, entry in _messages(db, sorted(wanted), ""):
-        scopes, words = terms_of(session, entry)
-        if words:
-            span = span_of(entry.seq) if spanned else ""
-            terms, sessions = rows[entry.seq]
+    for session, seq, state, payload, content in _read(db, sorted(wanted)):
+        found = terms_of(session, state, payload, content)
+        if found.words:
+            terms, sessions = rows[seq]
             sessions.add(session)
-            for scope in scopes:
-                terms.update([scope + span + word for word in words])
+            terms.update(found.text(span_of(seq) if spanned else "").split())
     gone = [(seq,) for seq, (terms, _) in rows.items() if not terms]
     if gone:
         db.cursor().executemany(f"DELETE FROM search WHERE {key} = {db.param}", gone)
@@ -180,11 +186,6 @@ def _sharing(db: peewee.Database, key: str, numbers: Sequence[int]) -> Iterator[
         found = db.execute_sql(f"SELECT {key}, sessions FROM search WHERE {key} IN ({marks})", some).fetchall()
         for seq, sessions in found:
             yield from ((session, seq) for session in sessions.split())
-
-
-def _no_span(seq: int) -> str:
-    """SQLite's terms say nothing of the time."""
-    return ""
 
 
 def span_of(seq: int) -> str:
@@ -253,6 +254,15 @@ def reach(db: peewee.Database) -> tuple[int, int]:
 
 def _messages(db: peewee.Database, places: Sequence[Place], sender: str) -> Iterator[tuple[str, Entry]]:
     """Messages, in any order; of `sender`, "" for any."""
+    for name, *columns in _rows(db, f"session, {ENTRY_COLUMNS}", places, sender):
+        yield name, Entry(*columns)
+
+
+def _read(db: peewee.Database, places: Sequence[Place]) -> Iterator[Indexed]:
+    return _rows(db, ", ".join(_COLUMNS), places, "")
+
+
+def _rows(db: peewee.Database, columns: str, places: Sequence[Place], sender: str) -> Iterator[Any]:
     for i in range(0, len(places), AT_ONCE):
         some = places[i : i + AT_ONCE]
         where = " OR ".join([f"(session = {db.param} AND seq = {db.param})"] * len(some))
@@ -260,6 +270,4 @@ def _messages(db: peewee.Database, places: Sequence[Place], sender: str) -> Iter
         if sender:
             where = f"({where}) AND sender = {db.param}"
             args.append(sender)
-        sql = f"SELECT session, {ENTRY_COLUMNS} FROM messages WHERE {where}"
-        for name, *columns in db.execute_sql(sql, args).fetchall():
-            yield name, Entry(*columns)
+        yield from db.execute_sql(f"SELECT {columns} FROM messages WHERE {where}", args).fetchall()

@@ -1,13 +1,15 @@
 """Messages that the search index does not know yet: what was written since, and what was there before it.
 
-`messages.put` notes what it writes in its own transaction, one row per batch, so a crash loses none. What was there
-before the index, or before `restart`, is filled in by and by, in the order of its key.
+`messages.put` notes what it writes in its own transaction, one row per batch, so a crash loses none. What this process
+wrote itself lies in `Fresh` until then, and is not read back. What was there before the index, or before `restart`, is
+filled in by and by, in the order of its key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 import peewee
@@ -15,11 +17,48 @@ import peewee
 from store.archive.models import Fill, Message, Unindexed
 
 BATCHES, MOST = 50, 1000
+FRESH_MAX = 10_000
+"""Messages kept in memory, 8 MB; with more the index is far behind anyway."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[tuple[str, int]]).decode
 
+_place = itemgetter(0, 1)
+
 Place = tuple[str, int]
 """Session and seqId of a message."""
+Row = tuple[Any, ...]
+"""A message: the columns of its model (`messages.Row`)."""
+
+
+class Fresh:
+    """What this process wrote and the index does not know yet, by what was noted of each batch. One thread uses it."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, Sequence[Row]] = {}
+        self._count = 0
+
+    def keep(self, noted: bytes, rows: Sequence[Row]) -> None:
+        """These rows were written and noted."""
+        self.take(noted)
+        if self._count + len(rows) > FRESH_MAX:
+            self._rows.clear()
+            self._count = 0
+        self._rows[noted] = rows
+        self._count += len(rows)
+
+    def take(self, noted: bytes) -> Sequence[Row] | None:
+        """The rows of a batch, once; None when they are not here."""
+        rows = self._rows.pop(noted, None)
+        self._count -= len(rows or ())
+        return rows
+
+
+class Noted(NamedTuple):
+    """Batches that wait: their ids, their messages, and these themselves, None when they must be read."""
+
+    numbers: list[int]
+    places: list[Place]
+    rows: list[Row] | None
 
 
 class Filling(NamedTuple):
@@ -31,22 +70,32 @@ class Filling(NamedTuple):
     total: int
 
 
-def note(db: peewee.Database, places: Sequence[Place]) -> None:
-    """These messages were written; in the transaction that writes them."""
+def note(db: peewee.Database, places: Sequence[Place]) -> bytes:
+    """These messages were written; in the transaction that writes them. Returns what is noted."""
+    noted: bytes = _encode(places)
     if places:
-        Unindexed.insert({"places": _encode(places)}).execute(db)
+        Unindexed.insert({"places": noted}).execute(db)
+    return noted
 
 
-def oldest(db: peewee.Database) -> tuple[list[int], list[Place]]:
-    """The batches that were noted first, about `MOST` messages: the ids of the batches, and the messages."""
+def oldest(db: peewee.Database, fresh: Fresh) -> Noted:
+    """The batches that were noted first, about `MOST` messages."""
     numbers: list[int] = []
-    places: dict[Place, None] = {}
-    for row in Unindexed.select().order_by(Unindexed.id).limit(BATCHES).execute(db):
-        numbers.append(row.id)
-        places.update(dict.fromkeys(_decode(row.places)))
+    places: list[Place] = []
+    rows: list[Row] | None = []
+    for batch in Unindexed.select().order_by(Unindexed.id).limit(BATCHES).execute(db):
+        numbers.append(batch.id)
+        found = fresh.take(bytes(batch.places))
+        if found is None:
+            rows = None
+            places += _decode(batch.places)
+        else:
+            places += map(_place, found)
+            if rows is not None:
+                rows += found
         if len(places) >= MOST:
             break
-    return numbers, list(places)
+    return Noted(numbers, list(dict.fromkeys(places)), rows)
 
 
 def forget(db: peewee.Database, numbers: Sequence[int]) -> None:

@@ -94,7 +94,7 @@ def test_a_dead_master_holds_up_nothing_of_the_others(
         for a, b in (hurt, well):
             send(store, a, b, n)
     stats, things = Stats("olap"), partial(marks.read, store.reads, store.keys)
-    drain = Drain(consumer, archive, stats, get_log("olap"), things, Finisher(store, stats).after)
+    drain = Drain(consumer, archive, None, stats, get_log("olap"), things, Finisher(store, stats).after)
     window = Window(store.reads, store.keys, LEAST, WEEK)
     drained = gevent.spawn(drain.run)
     wait_until(lambda: stats.counts["archived"] >= 2 * (LEAST + 20), "all to be archived")

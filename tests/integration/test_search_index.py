@@ -15,6 +15,7 @@ from store import entries
 from store.archive import messages, migrations, search, unindexed
 from store.archive.database import Archive
 from store.archive.search import SPAN_BITS, Wanted
+from store.archive.unindexed import FRESH_MAX, Fresh
 from store.archive.url import parse_archive
 from store.entries import DELETED, HIDDEN, OVERRIDDEN, REVOKED, Entry
 from tests.mariadb import MariaDB
@@ -30,12 +31,23 @@ def entry(seq: int, text: str, sender: str = "a", content_type: int = 1, **more:
     return Entry(seq, 0, 1, 14, 4, f"p{seq}", payload, **more)  # type: ignore[arg-type]
 
 
+class Kept:
+    """What the process that writes keeps for the one that indexes: what is written, or nothing, when they are two."""
+
+    fresh: Fresh | None = None
+
+
+@pytest.fixture(autouse=True, params=["same process", "another process"])
+def kept(request: pytest.FixtureRequest) -> None:
+    Kept.fresh = Fresh() if request.param == "same process" else None
+
+
 def put(archive: Archive, session: str, *found: Entry) -> None:
-    archive.write(messages.put, [messages.row_of(session, entries.build(e), "") for e in found])
+    archive.write(messages.put, [messages.row_of(session, entries.build(e), "") for e in found], Kept.fresh)
 
 
 def index(archive: Archive) -> None:
-    while archive.write(search.index_noted, terms_of):
+    while archive.write(search.index_noted, terms_of, Kept.fresh or Fresh()):
         continue
 
 
@@ -109,6 +121,47 @@ def test_of_messages_that_are_kept_no_longer_the_index_keeps_nothing(archive: Ar
     index(archive)
     assert seqs(archive, "word") == [1]
     assert archive.read(search.reach) == (NOW + 1, NOW + 1)
+
+
+def test_a_message_that_is_gone_before_it_was_indexed_is_not_found(archive: Archive) -> None:
+    put(archive, "SC_a_b", entry(NOW, "word"))
+    archive.write(messages.remove, [("SC_a_b", NOW)])
+    put(archive, "SC_a_b", entry(NOW + 1, "word"))
+    index(archive)
+    assert archive.read(search.reach) == (NOW + 1, NOW + 1)
+
+
+def test_a_message_that_was_changed_before_it_was_indexed_is_found_as_it_is(archive: Archive) -> None:
+    put(archive, "SC_a_b", entry(NOW, "first"))
+    put(archive, "SC_a_b", entry(NOW, "first", state=OVERRIDDEN, revision=1, content="second"))
+    put(archive, "SC_a_b", entry(NOW + 1, "first"))
+    index(archive)
+    assert (seqs(archive, "first"), seqs(archive, "second")) == ([1], [0])
+
+
+def test_what_is_kept_for_the_index_has_an_end() -> None:
+    fresh, rows = Fresh(), [("SC_a_b", NOW)]
+    fresh.keep(b"1", rows * (FRESH_MAX - 1))
+    fresh.keep(b"2", rows)
+    assert (len(fresh.take(b"1") or ()), fresh.take(b"1")) == (FRESH_MAX - 1, None)
+    fresh.keep(b"3", rows * (FRESH_MAX - 1))
+    fresh.keep(b"3", rows * (FRESH_MAX - 1))
+    assert fresh.take(b"2") == rows
+    fresh.keep(b"4", rows * 2)
+    assert (fresh.take(b"3"), fresh.take(b"4")) == (None, rows * 2)
+
+
+def test_what_was_kept_is_not_read_back(tmp_path: Path, kept: None) -> None:
+    archive = Archive(parse_archive(f"sqlite:///{tmp_path}/a.db", Path()))
+    archive.write(migrations.migrate)
+    put(archive, "SC_a_b", entry(NOW, "word"))
+    statements: list[str] = []
+    archive.write(lambda db: db.connection().set_trace_callback(statements.append))
+    index(archive)
+    read_back = [sql for sql in statements if "FROM messages" in sql]
+    assert len(read_back) == (0 if Kept.fresh else 1)
+    assert seqs(archive, "word") == [0]
+    archive.close()
 
 
 def test_messages_of_the_same_microsecond_are_all_found(archive: Archive) -> None:
@@ -190,12 +243,12 @@ def test_an_index_that_was_not_wanted_is_filled_when_it_is(archive: Archive) -> 
 
 
 def test_one_node_indexes_at_a_time_and_the_others_do_not_wait_for_it(mariadb: MariaDB) -> None:
-    url = mariadb.make("search_turns")
+    url = mariadb.make("search_turns" if Kept.fresh else "search_turns_too")
     one, other = (Archive(parse_archive(url, Path())) for _ in range(2))
     one.write(migrations.migrate)
     put(one, "SC_a_b", entry(NOW, "word"))
     other.write(lambda db: db.execute_sql("SELECT GET_LOCK('imesh search', 0)").fetchone())
-    for function, *args in ((search.index_noted, terms_of), (search.fill, terms_of, 10)):
+    for function, *args in ((search.index_noted, terms_of, Fresh()), (search.fill, terms_of, 10)):
         with pytest.raises(search.Elsewhere):
             one.write(function, *args)
     assert seqs(one, "word") == []
