@@ -27,7 +27,8 @@ local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
 local dedup_now, dedup_before = ':d:' .. bucket, ':d:' .. (bucket - 1)
 local broken, asked = {}, {}
 local remembered = format('%.0f', now - dedup_seconds * 1000000) -- what is stored since is in the dedup
-local settled = (bucket * dedup_seconds + 60) * 1000000 -- who has a newer message has stored one in this table
+local settled = (bucket * dedup_seconds + 60) * 1000000 -- who has a newer message has stored one in this table,
+local ahead = now + 1000000 -- unless his numbers are ahead of the clock
 local claimed -- the table of digests that has a message which its history has not yet
 local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
 
@@ -105,8 +106,8 @@ local function store(i)
   claimed = nil
   call('HSET', meta, 'q', seq_text, 'n', n_text, 'r:' .. sender, seq_text .. ':' .. n_text)
   if marks > '1' then prioritize(tag, tag .. ':c:' .. session, seq_text .. ' ' .. session) end
-  -- The first message of each session in a table sees that it expires, and so do those ahead of the clock.
-  if (last < settled or last > now) and call('TTL', dedup) < 0 then call('EXPIRE', dedup, 2 * dedup_seconds) end
+  -- The first message of each session in a table sees that it expires.
+  if (last < settled or last > ahead) and call('TTL', dedup) < 0 then call('EXPIRE', dedup, 2 * dedup_seconds) end
   if log_keep_ms > 0 and seq % TRIM_EVERY == 0 then
     call('XADD', tag .. ':log', 'MINID', '~', log_floor, '*', 's', session, 'e', entry)
   else

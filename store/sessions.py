@@ -115,7 +115,8 @@ class Sessions:
         args: list[Any] = [
             self._floor, 1 if require_friend else 0, self._dedup_seconds, self._log_keep_ms, self._keys.stamp_step,
         ]  # fmt: skip
-        fresh = [self._fresh([(user, m.session) for user in m.users]) for m in messages]
+        lately = self._lately()
+        fresh = [[of for user in m.users if (of := (user, m.session)) not in lately] for m in messages]
         together = self._writes.together
         for m, activity in zip(messages, fresh, strict=True):
             args += (
@@ -150,7 +151,8 @@ class Sessions:
 
     def touch(self, activity: Iterable[Activity]) -> None:
         """Note activity for the users' recent sessions, unless it was noted within TOUCH_SECONDS."""
-        fresh = self._fresh(activity)
+        lately = self._lately()
+        fresh = [of for of in activity if of not in lately]
         if self._untouched:
             fresh, self._untouched = [*self._untouched, *fresh], []
         fresh = list(dict.fromkeys(fresh))
@@ -159,13 +161,13 @@ class Sessions:
             args = [part for user, session in some for part in (self._keys.recent(user), session)]
             self._writes.evaluate(partial(self._noted, some), RECENT, (args[0],), args)
 
-    def _fresh(self, activity: Iterable[Activity]) -> list[Activity]:
-        """What of it was not noted lately."""
+    def _lately(self) -> set[Activity]:
+        """What was noted within `TOUCH_SECONDS`."""
         time = now()
         if time >= self._forget_at:
             self._touched.clear()
             self._forget_at = time + TOUCH_SECONDS
-        return [of for of in activity if of not in self._touched]
+        return self._touched
 
     def repair(self, newest: Iterable[tuple[str, str, int]]) -> tuple[int, list[tuple[str, str, int]]]:
         """Note activity that `touch` should have noted, for each (user, session, seqId of the newest message); returns
