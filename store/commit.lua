@@ -12,8 +12,7 @@
 --          6 no such group, 7 not a member of it, 8 stored before and revoked, overridden or deleted since,
 --          9 the archive must be asked whether it was stored before, 10 behind such a one,
 --          0 error (its text in place of the version)
--- A message is: checks, then dedup, history, head, log. Nothing is written before all checks passed: Lua has no rollback;
--- what the dedup says of a message that its history did not take is taken back.
+-- A message is: checks, then history, head, dedup, log. Nothing is written before all checks passed: Lua has no rollback.
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
 local TRIM_EVERY = 32 -- the log is cut with one message in so many: each time costs 1.5 µs
 local PRIORITY_SECONDS = 2592000 -- 30 days, as in priority.py
@@ -27,9 +26,7 @@ local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
 local dedup_now, dedup_before = ':d:' .. bucket, ':d:' .. (bucket - 1)
 local broken, asked = {}, {}
 local remembered = format('%.0f', now - dedup_seconds * 1000000) -- what is stored since is in the dedup
-local settled = (bucket * dedup_seconds + 60) * 1000000 -- who has a newer message has stored one in this table,
-local ahead = now + 1000000 -- unless his numbers are ahead of the clock
-local claimed -- the table of digests that has a message which its history has not yet
+local expiring = {} -- tables of digests that are known to expire
 local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
 
 local function number(n) return format('%.0f', n) end
@@ -43,50 +40,39 @@ local function prioritize(tag, queue, item)
   mark(tag, 'queues', owner .. '\0' .. item)
 end
 
--- What became of a message that is in a table of digests.
-local function repeated(tag, session, before, crc)
-  local seq, prev = unpack_('>I8I8', before)
-  if string.sub(before, 17) ~= crc then return 3, 0, 0, 0 end
-  local entry = call('ZRANGEBYSCORE', tag .. ':h:' .. session, number(seq), number(seq))[1]
-  return (entry and string.byte(entry) == 0) and 2 or 8, seq, prev, 0
-end
-
--- seqId and n of the newest message of the session, the version of the group, and why the sender may not write.
-local function standing(tag, session, sender, peer, meta)
-  if peer == '' then return call('HMGET', meta, 'q', 'n'), 0 end
-  if peer == '#' then
-    local version = call('HGET', tag .. ':i:' .. session, 'version')
-    if not version then return {}, 0, 6 end
-    if not call('ZSCORE', tag .. ':p:' .. session, sender) then return {}, 0, 7 end
-    return call('HMGET', meta, 'q', 'n'), tonumber(version)
-  end
-  local head = call('HMGET', meta, 'q', 'n', 'b:' .. peer, 'f:' .. sender)
-  if head[3] then return head, 0, 5 end
-  if require_friend and not head[4] and string.sub(session, 1, 3) ~= 'BM_' then return head, 0, 4 end
-  return head, 0
-end
-
--- Whether only the archive knows if the session, of which there is something, has a message that came so long ago.
-local function archive_knows(tag, session, meta)
-  return call('HEXISTS', meta, 'a') == 1 or call('ZCOUNT', tag .. ':h:' .. session, '-inf', remembered) > 0
-    or call('ZCOUNT', tag .. ':t:' .. session, '-inf', remembered) > 0
-end
-
 local function store(i)
-  local tag, session, sender, field, crc = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 4], ARGV[i + 5]
-  local marks = ARGV[i + 6]
+  local tag, session, sender, peer = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local field, crc, marks, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   -- Nothing may overtake a message of its session that failed.
   if broken[session] then return 0, 0, 0, 'behind a failed message' end
   if asked[session] then return 10, 0, 0, 0 end
-  local dedup, meta = tag .. dedup_now, tag .. ':m:' .. session
-  local head, version, refused = standing(tag, session, sender, ARGV[i + 3], meta)
-  -- A repeat is told so whatever its sender may do by now. Of others HSETNX below says that they are new.
-  local before = call('HGET', tag .. dedup_before, field)
-  if not before and (refused or marks > '3') then before = call('HGET', dedup, field) end
-  if before then return repeated(tag, session, before, crc) end
-  if refused then return refused, 0, 0, 0 end
+  local dedup = tag .. dedup_now
+  local before = call('HGET', dedup, field) or call('HGET', tag .. dedup_before, field)
+  if before then
+    local seq, prev = unpack_('>I8I8', before)
+    if string.sub(before, 17) ~= crc then return 3, 0, 0, 0 end
+    local entry = call('ZRANGEBYSCORE', tag .. ':h:' .. session, number(seq), number(seq))[1]
+    return (entry and string.byte(entry) == 0) and 2 or 8, seq, prev, 0
+  end
+  local meta = tag .. ':m:' .. session
+  local head
+  local version = 0
+  if peer == '' then
+    head = call('HMGET', meta, 'q', 'n')
+  elseif peer == '#' then
+    version = call('HGET', tag .. ':i:' .. session, 'version')
+    if not version then return 6, 0, 0, 0 end
+    if not call('ZSCORE', tag .. ':p:' .. session, sender) then return 7, 0, 0, 0 end
+    version = tonumber(version)
+    head = call('HMGET', meta, 'q', 'n')
+  else
+    head = call('HMGET', meta, 'q', 'n', 'b:' .. peer, 'f:' .. sender)
+    if head[3] then return 5, 0, 0, 0 end
+    if require_friend and not head[4] and string.sub(session, 1, 3) ~= 'BM_' then return 4, 0, 0, 0 end
+  end
   if marks > '3' then
-    if head[1] and archive_knows(tag, session, meta) then
+    if head[1] and (call('HEXISTS', meta, 'a') == 1 or call('ZCOUNT', tag .. ':h:' .. session, '-inf', remembered) > 0
+      or call('ZCOUNT', tag .. ':t:' .. session, '-inf', remembered) > 0) then
       asked[session] = true
       return 9, 0, 0, 0
     end
@@ -95,19 +81,17 @@ local function store(i)
   local last, n = tonumber(head[1] or 0), tonumber(head[2] or 0)
   -- A µs further for each message: none of two sessions has the same number, as far as one server stores them.
   local seq = math.max(last + 1, now + (i - FIRST) / FIELDS, floor)
-  if call('HSETNX', dedup, field, pack('>I8I8', seq, last) .. crc) == 0 then
-    return repeated(tag, session, call('HGET', dedup, field), crc)
-  end
-  claimed = dedup
   if marks == '1' or marks == '3' then n = n + 1 end
   local seq_text, n_text = number(seq), number(n)
-  local entry = pack('>I8I8I8', seq, last, n) .. ARGV[i + 7]
+  local entry = pack('>I8I8I8', seq, last, n) .. tail
   call('ZADD', tag .. ':h:' .. session, seq_text, entry)
-  claimed = nil
   call('HSET', meta, 'q', seq_text, 'n', n_text, 'r:' .. sender, seq_text .. ':' .. n_text)
+  call('HSET', dedup, field, pack('>I8I8', seq, last) .. crc)
   if marks > '1' then prioritize(tag, tag .. ':c:' .. session, seq_text .. ' ' .. session) end
-  -- The first message of each session in a table sees that it expires.
-  if (last < settled or last > ahead) and call('TTL', dedup) < 0 then call('EXPIRE', dedup, 2 * dedup_seconds) end
+  if not expiring[dedup] then
+    if call('HLEN', dedup) == 1 then call('EXPIRE', dedup, 2 * dedup_seconds) end
+    expiring[dedup] = true
+  end
   if log_keep_ms > 0 and seq % TRIM_EVERY == 0 then
     call('XADD', tag .. ':log', 'MINID', '~', log_floor, '*', 's', session, 'e', entry)
   else
@@ -132,8 +116,6 @@ for i = FIRST, #ARGV, FIELDS do
     extra = type(status) == 'table' and status.err or tostring(status)
     status, seq, prev = 0, 0, 0
     broken[ARGV[i + 1]] = true
-    if claimed then call('HDEL', claimed, ARGV[i + 4]) end
-    claimed = nil
   end
   result[at + 1], result[at + 2], result[at + 3], result[at + 4] = status, seq, prev, extra
   at = at + 4

@@ -151,6 +151,14 @@ def test_what_is_kept_for_the_index_has_an_end() -> None:
     assert (fresh.take(b"3"), fresh.take(b"4")) == (None, rows * 2)
 
 
+def test_the_index_of_sqlite_has_few_segments(tmp_path: Path) -> None:
+    archive = Archive(parse_archive(f"sqlite:///{tmp_path}/a.db", Path()))
+    archive.write(migrations.migrate)
+    found = archive.read(lambda db: dict(db.execute_sql("SELECT k, v FROM search_config").fetchall()))
+    assert (found["automerge"], found["hashsize"]) == (16, 8 << 20)
+    archive.close()
+
+
 def test_what_was_kept_is_not_read_back(tmp_path: Path, kept: None) -> None:
     archive = Archive(parse_archive(f"sqlite:///{tmp_path}/a.db", Path()))
     archive.write(migrations.migrate)
