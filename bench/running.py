@@ -33,11 +33,11 @@ TERMINATED = 143
 
 
 LAYOUTS = {
-    "default": ROOT / "topology.toml", "edge and core": ROOT / "topologies" / "edge-core.toml",
-    "split": ROOT / "topologies" / "split.toml",
+    "default": ROOT / "topology.toml", "split": ROOT / "topologies" / "split.toml",
 }  # fmt: skip
 OPEN_DOOR = {
-    "IMESH_NODE_BROKER_LISTEN": "127.0.0.1:0", "IMESH_NODE_HTTP_LISTEN": "127.0.0.1:0",
+    "IMESH_NODE_BROKER_LISTEN": "127.0.0.1:0", "IMESH_NODE_BROKER_WS_LISTEN": "127.0.0.1:0",
+    "IMESH_NODE_HTTP_LISTEN": "127.0.0.1:0",
     "IMESH_NODE_BROKER_MESSAGES_PER_SECOND": "0",
 }  # fmt: skip
 """Settings for loads: any free port, and no limit for those who write much."""

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from bench import pages, plots, workloads
 from bench.dialects.imesh import Imesh
+from bench.dialects.imesh_web import ImeshWeb
 from bench.measure import CLIENT_CORES, Figures, Mark, Report, Rounds, pin, progress, table
 from bench.pairs import Pairs
 from bench.running import LAYOUTS, OPEN_DOOR, Mesh, make_parser, parse
@@ -63,7 +64,7 @@ def main() -> int:
                 progress(f"round {number + 1}/{options.rounds}  {setting.name}: {found} µs at window 8")
             _cold_pages(rounds)
         for setting in settings:
-            if setting.full or setting.name == "TLS":
+            if setting.full or setting.name in ("TLS", "WebSocket"):
                 _idle(rounds, setting)
     report = Report("imesh", {
         "rounds": f"{options.rounds} of {options.seconds:g} s each, a fresh system in each",
@@ -101,10 +102,10 @@ def _settings(folder: Path) -> list[Setting]:
         Setting("default", mesh(), full=True),
         Setting("split", lambda: Mesh(LAYOUTS["split"], OPEN_DOOR), full=True),
         Setting("no archive", lambda: Mesh(forgetful, OPEN_DOOR)),
-        Setting("edge and core", lambda: Mesh(LAYOUTS["edge and core"], OPEN_DOOR)),
         Setting("everysec", mesh(IMESH_STORE_DURABILITY="everysec")),
         Setting("Redis 7", mesh(**redis_7())),
         Setting("TLS", lambda: Mesh(default, {**OPEN_DOOR, **tls}, dialect=Imesh(trusting))),
+        Setting("WebSocket", lambda: Mesh(default, OPEN_DOOR, dialect=ImeshWeb())),
         *(Setting(f"{n} processes", scaled(n)) for n in SCALES),
     ]
 

@@ -10,7 +10,7 @@ group: `_group_publication` -> `Memberships` -> every connection of its members.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,12 +34,12 @@ from nodes.memberships import BrokerSide, Memberships
 from nodes.monitors import TYPES as MONITORING
 from nodes.monitors import Monitors
 from nodes.outcomes import Outcomes
-from nodes.settings import BrokerSettings, is_loopback, parse_listen
+from nodes.settings import LISTENS, BrokerSettings, is_loopback, parse_listen
 from nodes.watches import TYPES as WATCH_TYPES
 from nodes.watches import Watches
-from packs.codec import JSON, MSGPACK, encode_error, encode_payload, frame
+from packs.codec import Codec, encode_error, encode_payload
 from packs.codes import Code
-from packs.connection import CloseReason
+from packs.connection import CloseReason, ServerConnection
 from packs.enums import SyncCommand
 from packs.errors import PayloadError
 from packs.flags import ACK, COMPRESS_MASK, CRYPTO_MASK
@@ -47,6 +47,7 @@ from packs.pack import VERSION, Pack
 from packs.structs import CommonErrorCode, SyncDataReq
 from packs.structs_social import KickOut
 from packs.table import KICKOUT, LOGIN, LOGOUT, MSG_GROUP_CHAT, MSG_SINGLE_CHAT, PING, SYNC_DATA_CMD, TABLE, route_key
+from packs.websocket import WebSocketConnection
 
 RESYNC_SECONDS = 5.0
 """Over how long the hint to resync is spread."""
@@ -67,7 +68,7 @@ ORDERED = frozenset((MSG_SINGLE_CHAT, MSG_GROUP_CHAT))
 
 
 class BrokerNode(Node):
-    """Client connections on TCP and TLS."""
+    """Client connections on TCP and WebSocket, both with TLS or without."""
 
     Settings = BrokerSettings
     sections = {"auth": AuthSettings}
@@ -135,12 +136,17 @@ class BrokerNode(Node):
         settings: BrokerSettings = self.settings
         fanout = self.process.fanout
         wait_for(lambda done: fanout.subscribe([publications.EVERYWHERE], lambda whole: done(None, None)))
-        listen = parse_listen(settings.listen)
-        host, port = self.streams.listen(listen, self._connected)
-        self._endpoints["tcp"] = f"{host}:{port}"
-        if settings.tls_listen:
-            host, port = self.streams.listen(parse_listen(settings.tls_listen), self._connected, self._tls_context())
-            self._endpoints["tls"] = f"{host}:{port}"
+        tls = self._tls_context() if settings.tls_listen or settings.wss_listen else None
+        tcp = partial(self._connected, lambda: ServerConnection(settings.max_frame))
+        origins = frozenset(settings.ws_origins)
+        web = partial(self._connected, lambda: WebSocketConnection(settings.max_frame, origins))
+        for name, listen, make, context in (
+            ("tcp", settings.listen, tcp, None), ("tls", settings.tls_listen, tcp, tls),
+            ("ws", settings.ws_listen, web, None), ("wss", settings.wss_listen, web, tls),
+        ):  # fmt: skip
+            if listen:
+                host, port = self.streams.listen(parse_listen(listen), make, context)
+                self._endpoints[name] = f"{host}:{port}"
 
     def _tls_context(self) -> ssl.SSLContext:
         settings: BrokerSettings = self.settings
@@ -160,7 +166,7 @@ class BrokerNode(Node):
         if topology.section("auth").mode != "open":
             return
         settings: BrokerSettings = topology.settings("broker")
-        for key in ("listen", "tls_listen"):
+        for key in LISTENS:
             value = getattr(settings, key)
             if value and not is_loopback(parse_listen(value)[0]):
                 text = f'{value} can be reached from outside, and [auth] mode = "open" lets anybody in as anybody'
@@ -168,7 +174,10 @@ class BrokerNode(Node):
 
     @classmethod
     def banner(cls, settings: Any) -> list[str]:
-        listens = {"TCP": settings.listen, "TLS": settings.tls_listen}
+        listens = {
+            "TCP": settings.listen, "TLS": settings.tls_listen, "WebSocket": settings.ws_listen,
+            "WebSocket with TLS": settings.wss_listen,
+        }  # fmt: skip
         lines = [f"clients connect to {listen} ({kind})" for kind, listen in listens.items() if listen]
         if any(listen.endswith(":0") for listen in listens.values()):
             lines.append("`imesh status` tells which port was free")
@@ -176,13 +185,15 @@ class BrokerNode(Node):
 
     # ---- connections
 
-    def _connected(self, streams: Streams, sock: Any, peer: str) -> Client | None:
+    def _connected(
+        self, connection: Callable[[], ServerConnection], streams: Streams, sock: Any, peer: str
+    ) -> Client | None:
         if self.limits.connection(peer):
             return None
         self._next_connection += 1
         name = f"{self.process.name}/{self.process.start_id}/{self._next_connection}"
         self.stats.counts["connections.accepted"] += 1
-        return Client(self, streams, sock, peer, name)
+        return Client(self, streams, sock, peer, name, connection())
 
     def lost(self, client: Client, reason: str) -> None:
         """A connection is over."""
@@ -351,20 +362,16 @@ class BrokerNode(Node):
                     self._publication(user, theirs)
 
     def _deliver(self, clients: Sequence[Client], skip: str, body: bytes) -> None:
-        packed: bytes | None = None
-        as_json: bytes | None = None
+        frames: dict[Codec, bytes] = {}
         delivered = 0
         for client in clients:
             if client.name == skip or client.origin is None:
                 continue
-            if client.codec is JSON:
-                if as_json is None:
-                    as_json = JSON.encode_frame(MSGPACK.decode(body))
-                client.write(as_json)
-            else:
-                if packed is None:
-                    packed = frame(body)
-                client.write(packed)
+            codec = client.codec
+            found = frames.get(codec)
+            if found is None:
+                found = frames[codec] = codec.frame_of(body)
+            client.write(found)
             delivered += 1
         if is_message(body):
             self.stats.counts["deliveries"] += delivered

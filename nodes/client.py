@@ -29,11 +29,13 @@ class Client(Stream):
         "quarantined", "unanswered",
     )  # fmt: skip
 
-    def __init__(self, broker: BrokerNode, streams: Streams, sock: Any, peer: str, name: str) -> None:
+    def __init__(
+        self, broker: BrokerNode, streams: Streams, sock: Any, peer: str, name: str, connection: ServerConnection
+    ) -> None:
         super().__init__(streams, sock, peer)
         self.broker = broker
         self.name = name  # unique for ever
-        self.connection = ServerConnection(broker.settings.max_frame)
+        self.connection = connection
         self.origin: Origin | None = None  # None until logged in
         self.login: Any = None  # a login under way (nodes.login)
         self.number = 0  # of the login
@@ -59,10 +61,19 @@ class Client(Stream):
                 self.broker.packs_came(self, violation.packs)
             self.close(violation.reason.value)
             return
+        if connection.has_replies:
+            self.write(connection.replies())
         if packs:
             if self.origin is not None:
                 self._since = self.heard  # of what is left, if anything
             self.broker.packs_came(self, packs)
+
+    def close(self, reason: str) -> None:
+        farewell = self.connection.farewell(CloseReason(reason))
+        if farewell:
+            self.write(farewell)
+        super().close(reason)
+
 
     def lost(self, reason: str) -> None:
         self.connection.close()
@@ -79,8 +90,7 @@ class Client(Stream):
             if pack.flags & COMPRESS_MASK == COMPRESS_ZLIB and not pack.flags & CRYPTO_MASK:
                 payload = self.codec.compressed(payload)
             pack.flags, payload = inflate(pack.flags, payload, limit)
-        codec = self.codec
-        return payload if codec is MSGPACK else codec.canonical(pack.type, payload)
+        return self.codec.canonical(pack.type, payload)
 
     def overdue(self, time: float, settings: BrokerSettings) -> CloseReason | None:
         """Whether a deadline has passed, and which."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from packs.codec import MSGPACK, Codec, frame
+from packs.codec import Codec
 from packs.table import MSG_BIZ_NOTIFY, MSG_GROUP_CHAT, MSG_SINGLE_CHAT
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def deliver(by_codec: Mapping[Codec, Iterable[Client]], items: Sequence[tuple[st
     for codec, clients in by_codec.items():
         if not clients:
             continue
-        frames = [frame(body) if codec is MSGPACK else codec.encode_frame(MSGPACK.decode(body)) for _, body in items]
+        frames = [codec.frame_of(body) for _, body in items]
         together = frames[0] if len(frames) == 1 else b"".join(frames)
         for client in clients:
             if client.name not in left_out:

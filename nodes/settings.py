@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 
 import msgspec
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+").fullmatch
+NO_ORIGIN = '"{}" is no origin: expected scheme://host[:port] in lower case'
+LISTENS = ("listen", "tls_listen", "ws_listen", "wss_listen")
+"""Settings that tell where clients connect."""
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -15,6 +21,12 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """TCP for clients, host:port; port 0 takes any free one (see `imesh status`)."""
     tls_listen: str = ""
     """TLS for clients, host:port; needs tls_certificate."""
+    ws_listen: str = ""
+    """WebSocket for clients, host:port."""
+    wss_listen: str = ""
+    """WebSocket over TLS, host:port; needs tls_certificate."""
+    ws_origins: tuple[str, ...] = ()
+    """Pages that browsers may connect from over WebSocket, as "https://app.example.com"; none: from any."""
     tls_certificate: str = ""
     """PEM file with the certificate chain (and the key, unless tls_key names it)."""
     tls_key: str = ""
@@ -53,17 +65,21 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Between two reads of client sockets while packs come fast (8 within it): saves CPU, costs latency; 0 = none."""
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        for key in ("listen", "tls_listen"):
+        for key in LISTENS:
             value = getattr(self, key)
             if value or key == "listen":
                 try:
                     parse_listen(value)
                 except ValueError:
                     yield key, f"expected host:port, got {value!r}"
-        if self.tls_listen and not self.tls_certificate:
-            yield "tls_listen", "needs tls_certificate"
+        for key in ("tls_listen", "wss_listen"):
+            if getattr(self, key) and not self.tls_certificate:
+                yield key, "needs tls_certificate"
         if not 20_000 <= self.max_frame <= 4_000_000:
             yield "max_frame", "must be from 20000 to 4000000"
+        for origin in self.ws_origins:
+            if not is_origin(origin):
+                yield "ws_origins", NO_ORIGIN.format(origin)
         if self.write_buffer < self.max_frame:
             yield "write_buffer", "must be at least max_frame"
         for key in ("message", "request", "connection", "login"):
@@ -76,6 +92,11 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 yield key, "must be above 0"
         if not 0 <= self.read_interval <= 0.1:
             yield "read_interval", "must be from 0 to 0.1"
+
+
+def is_origin(text: str) -> bool:
+    """Whether this is an origin as browsers send it: scheme://host[:port]."""
+    return _ORIGIN(text) is not None
 
 
 def parse_listen(text: str) -> tuple[str, int]:

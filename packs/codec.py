@@ -42,7 +42,6 @@ __all__ = [
     "BadPack",
     "Codec",
     "PayloadError",
-    "codec_for",
     "decode_payload",
     "encode_error",
     "encode_payload",
@@ -134,13 +133,17 @@ def frame(body: bytes) -> bytes:
 
 
 class Codec(ABC):
-    """How one connection writes packs. Stateless; there is one instance of each."""
+    """How one connection writes packs. Stateless; there is one instance of each for each way that bodies travel."""
 
-    __slots__ = ()
+    __slots__ = ("frame",)
 
     name: str
     first_byte: int
     """First byte of every body in this codec."""
+
+    def __init__(self, frame: Callable[[bytes], bytes]) -> None:
+        self.frame = frame
+        """A body, ready to be written to a connection."""
 
     @abstractmethod
     def decode(self, body: bytes | memoryview) -> Pack:
@@ -158,16 +161,16 @@ class Codec(ABC):
     def encode(self, pack: Pack) -> bytes:
         """Encode a pack with a canonical payload into a body. Raises `PayloadError` when that is not what it has."""
 
-    def frame(self, body: bytes) -> bytes:
-        """A body of this codec, ready to be written to TCP."""
-        return frame(body)
+    @abstractmethod
+    def frame_of(self, body: bytes) -> bytes:
+        """A pack in msgpack, ready to be written to a connection of this codec."""
 
     def encode_frame(self, pack: Pack) -> bytes:
-        """`encode`, ready to be written to TCP."""
-        return frame(self.encode(pack))
+        """`encode`, ready to be written."""
+        return self.frame(self.encode(pack))
 
 
-class _MsgpackCodec(Codec):
+class MsgpackCodec(Codec):
     """msgpack: what is canonical is also what travels."""
 
     __slots__ = ()
@@ -187,9 +190,11 @@ class _MsgpackCodec(Codec):
     def encode(self, pack: Pack) -> bytes:
         return encode_payload(pack)
 
+    def frame_of(self, body: bytes) -> bytes:
+        return self.frame(body)
+
     def encode_frame(self, pack: Pack) -> bytes:
-        body = encode_payload(pack)
-        return (len(body) + 4).to_bytes(4, "big") + body
+        return self.frame(encode_payload(pack))
 
 
 class _JsonPack(msgspec.Struct, rename="camel", gc=False):
@@ -236,7 +241,7 @@ def _map_packs(value: Any, convert: Callable[[Any], Any]) -> None:
         value.msgs = list(map(convert, value.msgs))
 
 
-class _JsonCodec(Codec):
+class JsonCodec(Codec):
     """JSON: payloads pass through their structs in both directions, so unknown fields end here."""
 
     __slots__ = ()
@@ -269,6 +274,9 @@ class _JsonCodec(Codec):
             _map_packs(value, self._pack_from_json)
         return encode_payload(value)
 
+    def frame_of(self, body: bytes) -> bytes:
+        return self.encode_frame(MSGPACK.decode(body))
+
     def encode(self, pack: Pack) -> bytes:
         return _encode_json(self._pack_to_json(pack, response=pack.flags & ACK != 0))
 
@@ -294,12 +302,8 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 _BAD_JSON = b"\xff"
 
-MSGPACK: Codec = _MsgpackCodec()
-JSON: Codec = _JsonCodec()
+MSGPACK: Codec = MsgpackCodec(frame)
+JSON: Codec = JsonCodec(frame)
 
-_BY_FIRST_BYTE = {codec.first_byte: codec for codec in (MSGPACK, JSON)}
-
-
-def codec_for(first_byte: int) -> Codec | None:
-    """The codec of a connection whose first body begins with this byte; None: there is none, close it."""
-    return _BY_FIRST_BYTE.get(first_byte)
+BY_FIRST_BYTE = {codec.first_byte: codec for codec in (MSGPACK, JSON)}
+"""The codec of a TCP connection whose first body begins with this byte."""

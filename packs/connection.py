@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NoReturn
 
-from packs.codec import MSGPACK, BadPack, Codec, PayloadError, codec_for, encode_payload
+from packs.codec import BY_FIRST_BYTE, MSGPACK, BadPack, Codec, PayloadError, encode_payload
 from packs.flags import ACK
 from packs.frames import MAX_FRAME, MAX_FRAME_BEFORE_LOGIN, FrameError, FrameReader
 from packs.ids import is_pack_id
@@ -31,6 +31,8 @@ class CloseReason(Enum):
     """A later body is in another codec."""
     BAD_HEADER = "bad_header"
     """A header that does not decode."""
+    BAD_WEBSOCKET = "bad_websocket"
+    """No WebSocket handshake, or a frame against its rules."""
     BAD_PACK_ID = "bad_pack_id"
     """A request whose packId is malformed."""
     BAD_PAYLOAD = "bad_payload"
@@ -85,6 +87,10 @@ class ServerConnection:
 
     __slots__ = ("_frames", "_max_frame", "codec", "state")
 
+    codecs = BY_FIRST_BYTE
+    has_replies = False
+    """Whether there is something in `replies`."""
+
     def __init__(self, max_frame: int = MAX_FRAME) -> None:
         """`max_frame` in bytes holds from `login` on; before that it is at most 16 KiB."""
         self.codec: Codec | None = None
@@ -119,12 +125,12 @@ class ServerConnection:
         try:
             bodies = self._frames.feed(data)
         except FrameError as error:
-            bodies, reason = error.bodies, CloseReason.BAD_LENGTH
+            bodies, reason = error.bodies, CloseReason(error.reason)
         packs: list[Pack] = []
         for body in bodies:
             codec = self.codec
             if codec is None:
-                codec = self.codec = codec_for(body[0])
+                codec = self.codec = self.codecs.get(body[0])
                 if codec is None:
                     self._fail(CloseReason.UNKNOWN_CODEC, packs)
             if body[0] != codec.first_byte:
@@ -139,6 +145,14 @@ class ServerConnection:
         if reason is not None:
             self._fail(reason, packs)
         return packs
+
+    def replies(self) -> bytes:
+        """What the transport's own rules make us write now."""
+        return b""
+
+    def farewell(self, reason: CloseReason) -> bytes:
+        """What is to be written before the connection is closed for this reason."""
+        return b""
 
     def _fail(self, reason: CloseReason, packs: list[Pack]) -> NoReturn:
         self.close()

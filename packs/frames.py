@@ -24,7 +24,10 @@ _length_at = Struct(">I").unpack_from
 
 
 class FrameError(Exception):
-    """A length outside the limits; the stream cannot be read any further. `bodies` came before it, complete."""
+    """A length outside the limits; the stream cannot be read any further. `bodies` came before it, complete.
+    `reason`: that of `packs.connection.CloseReason`."""
+
+    reason = "bad_length"
 
     def __init__(self, length: int, bodies: list[bytes]) -> None:
         self.length = length
@@ -56,6 +59,10 @@ class FrameReader:
                 return []
             data = bytes(rest)
             self._rest = None
+        return self._split(data)
+
+    def _split(self, data: bytes) -> list[bytes]:
+        """The bodies in the bytes so far; keeps what is left."""
         bodies: list[bytes] = []
         limit, end = self.limit, len(data)
         start, stop = 0, 0

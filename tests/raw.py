@@ -57,7 +57,7 @@ class Raw:
     def request(self, pack_type: int, payload: Payload | bytes = b"", pack_id: str = "", flags: int = 0) -> str:
         """Send a request; returns its packId."""
         pack_id = pack_id or f"p{next(_ids)}"
-        self.sock.sendall(self._machine.request(pack_type, payload, pack_id, flags))
+        self.send_body(self._machine.request(pack_type, payload, pack_id, flags)[4:])
         return pack_id
 
     def receive(self) -> Pack | None:
@@ -70,8 +70,12 @@ class Raw:
             if not data:
                 self.closed = True
                 return None
-            self._packs += self._machine.receive(data)
+            self._packs += self.packs_of(data)
         return self._packs.pop(0)
+
+    def packs_of(self, data: bytes) -> list[Pack]:
+        """The packs that these bytes complete."""
+        return self._machine.receive(data)
 
     def pack(self) -> Pack:
         """The next pack; the connection must not be closed."""
@@ -111,7 +115,7 @@ class Raw:
         try:
             if self._packs:
                 return False
-            self._packs += self._machine.receive(self.sock.recv(65536))
+            self._packs += self.packs_of(self.sock.recv(65536))
             return False
         except TimeoutError:
             return True

@@ -22,6 +22,7 @@ from mesh.control import call_method, describe_all
 from mesh.topology import Topology, load
 from tests.raw import Raw
 from tests.waiting import wait_until
+from tests.web_socket import WebRaw
 
 ROOT = Path(__file__).parents[1]
 EDGE, CORE, COLD = ["broker", "user", "http"], ["chat", "group", "history", "msgop"], ["olap", "push"]
@@ -154,7 +155,7 @@ class System:
         return load(self.topology, self.data)
 
     def addresses(self, kind: str = "tcp") -> list[tuple[str, int]]:
-        """Where brokers listen: "tcp" or "tls"."""
+        """Where brokers listen: "tcp", "tls", "ws" or "wss"."""
         found = []
         for process in self.status().values():
             where = process.get("nodes", {}).get("broker", {}).get(kind)
@@ -194,6 +195,13 @@ class System:
             pass
         self._known[kind] = self.address(kind)
         return Raw(self._known[kind], **options)
+
+    def web(self, user: str = "", kind: str = "ws", **options: Any) -> WebRaw:
+        """A raw WebSocket connection, logged in when `user` is given; `options` are those of `WebRaw`."""
+        raw = WebRaw(self.address(kind), **options)
+        if user:
+            assert raw.login(user).error_code.code == 0
+        return raw
 
     @contextmanager
     def unharmed(self, growth: int = 64 << 20) -> Iterator[None]:

@@ -16,6 +16,8 @@ from packs.codec import decode_payload, encode_payload
 from packs.connection import ClientConnection
 from packs.flags import ACK, COUNTER
 
+PREFIX = 4
+"""Bytes of a frame before its body."""
 PAGE = 100
 """Messages asked for at once in history."""
 _length = struct.Struct(">I").pack
@@ -64,7 +66,7 @@ class Imesh:
             fresh = [Peer(user, self._dial(address)) for user in users[i : i + at_once]]
             for peer in fresh:
                 request = s.LoginReq(client_id=peer.user, device_type=5, device_id="bench")
-                peer.sock.sendall(login.request(t.LOGIN, request, "login"))
+                peer.sock.sendall(self._framed(login.request(t.LOGIN, request, "login")[PREFIX:]))
             for peer in fresh:
                 if b"\xa4code\x00" not in peer.sock.recv(4096):
                     raise RuntimeError(f"login of {peer.user} failed")
@@ -85,27 +87,33 @@ class Imesh:
         return answer.group_id
 
     def single(self, peer: Peer, to: str, text: str) -> bytes:
-        return self._frame(t.MSG_SINGLE_CHAT, peer, to, text)
+        return self._framed(_body(t.MSG_SINGLE_CHAT, peer, to, text))
 
     def to_group(self, peer: Peer, group: str, text: str) -> bytes:
-        return self._frame(t.MSG_GROUP_CHAT, peer, group, text)
+        return self._framed(_body(t.MSG_GROUP_CHAT, peer, group, text))
 
-    @staticmethod
-    def _frame(pack_type: int, peer: Peer, to: str, text: str) -> bytes:
-        payload = encode_payload(s.MsgReq(to=to, content=text, content_type=1))
-        body = _encode((pack_type, 1, COUNTER, f"{peer.user}-{peer.number}", payload))
-        return _length(len(body) + 4) + body
+    def _framed(self, body: bytes) -> bytes:
+        """A body as it is sent."""
+        return _length(len(body) + PREFIX) + body
+
+    def _bodies(self, peer: Peer, data: bytes) -> list[bytes]:
+        """The bodies that these bytes complete."""
+        found = []
+        data = peer.rest + data
+        start, end = 0, len(data)
+        while end - start >= PREFIX:
+            stop = start + int.from_bytes(data[start : start + PREFIX], "big")
+            if stop > end:
+                break
+            found.append(data[start + PREFIX : stop])
+            start = stop
+        peer.rest = data[start:]
+        return found
 
     def take(self, peer: Peer, data: bytes) -> Took:
         acked, refused, texts = 0, 0, []
-        data = peer.rest + data
-        start, end = 0, len(data)
-        while end - start >= 4:
-            stop = start + int.from_bytes(data[start : start + 4], "big")
-            if stop > end:
-                break
-            pack = _header(data[start + 4 : stop])
-            start = stop
+        for body in self._bodies(peer, data):
+            pack = _header(body)
             if pack.type not in _MESSAGES:
                 continue
             if pack.flags & ACK:
@@ -113,7 +121,6 @@ class Imesh:
                 refused += _ack(pack.payload).error_code.get("code") != 0
             else:
                 texts.append(_message(pack.payload).content)
-        peer.rest = data[start:]
         return Took(acked, refused, texts)
 
     def counted(self, peer: Peer, data: bytes) -> int:
@@ -165,6 +172,11 @@ class _Unread:
         self.texts += (message.content for message in page)
         self._left = self._left - len(page) if page else 0
         self._seq = page[-1].prev_seq_id if page else 0
+
+
+def _body(pack_type: int, peer: Peer, to: str, text: str) -> bytes:
+    payload = encode_payload(s.MsgReq(to=to, content=text, content_type=1))
+    return _encode((pack_type, 1, COUNTER, f"{peer.user}-{peer.number}", payload))
 
 
 def ask(sock: socket.socket, pack_type: int, payload: s.Payload):  # type: ignore[no-untyped-def]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import msgspec
 
-from nodes.settings import parse_listen
-
-_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+").fullmatch
+from nodes.settings import NO_ORIGIN, is_origin, parse_listen
 
 
 class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,8 +56,8 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.tls_listen and not self.tls_certificate:
             yield "tls_listen", "needs tls_certificate"
         for origin in self.cors_origins:
-            if not _ORIGIN(origin):
-                yield "cors_origins", f'"{origin}" is no origin: expected scheme://host[:port] in lower case'
+            if not is_origin(origin):
+                yield "cors_origins", NO_ORIGIN.format(origin)
         if self.requests_per_second < 0:
             yield "requests_per_second", "must be from 0 (no limit)"
         if self.request_burst < 1:
