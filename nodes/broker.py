@@ -34,7 +34,7 @@ from nodes.memberships import BrokerSide, Memberships
 from nodes.monitors import TYPES as MONITORING
 from nodes.monitors import Monitors
 from nodes.outcomes import Outcomes
-from nodes.settings import LISTENS, BrokerSettings, is_loopback, parse_listen
+from nodes.settings import LISTENS, BrokerSettings, is_loopback, is_page_allowed, parse_listen
 from nodes.watches import TYPES as WATCH_TYPES
 from nodes.watches import Watches
 from packs.codec import Codec, encode_error, encode_payload
@@ -138,8 +138,8 @@ class BrokerNode(Node):
         wait_for(lambda done: fanout.subscribe([publications.EVERYWHERE], lambda whole: done(None, None)))
         tls = self._tls_context() if settings.tls_listen or settings.wss_listen else None
         tcp = partial(self._connected, lambda: ServerConnection(settings.max_frame))
-        origins = frozenset(settings.ws_origins)
-        web = partial(self._connected, lambda: WebSocketConnection(settings.max_frame, origins))
+        allowed = partial(is_page_allowed, listed=settings.ws_origins, mode=self._auth_mode)
+        web = partial(self._connected, lambda: WebSocketConnection(settings.max_frame, allowed))
         for name, listen, make, context in (
             ("tcp", settings.listen, tcp, None), ("tls", settings.tls_listen, tcp, tls),
             ("ws", settings.ws_listen, web, None), ("wss", settings.wss_listen, web, tls),
@@ -210,6 +210,8 @@ class BrokerNode(Node):
             reason = client.overdue(time, settings)
             if reason is not None:
                 client.close(reason.value)
+            elif time - client.heard > settings.heartbeat and (ping := client.connection.nudge(client.heard)):
+                client.write(ping)
 
     # ---- requests
 

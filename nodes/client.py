@@ -57,6 +57,8 @@ class Client(Stream):
         try:
             packs = connection.receive(data)
         except Violation as violation:
+            if connection.has_replies:
+                self.write(connection.replies())
             if violation.packs:
                 self.broker.packs_came(self, violation.packs)
             self.close(violation.reason.value)
@@ -73,7 +75,6 @@ class Client(Stream):
         if farewell:
             self.write(farewell)
         super().close(reason)
-
 
     def lost(self, reason: str) -> None:
         self.connection.close()

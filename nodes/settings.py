@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -26,7 +27,8 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wss_listen: str = ""
     """WebSocket over TLS, host:port; needs tls_certificate."""
     ws_origins: tuple[str, ...] = ()
-    """Pages that browsers may connect from over WebSocket, as "https://app.example.com"; none: from any."""
+    """Pages that browsers may connect from over WebSocket, as "https://app.example.com"; none: from any, but in the
+    mode "open" from this machine's only."""
     tls_certificate: str = ""
     """PEM file with the certificate chain (and the key, unless tls_key names it)."""
     tls_key: str = ""
@@ -72,6 +74,8 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     parse_listen(value)
                 except ValueError:
                     yield key, f"expected host:port, got {value!r}"
+                if not value.endswith(":0") and value in [getattr(self, other) for other in LISTENS if other != key]:
+                    yield key, f"{value} has another listener"
         for key in ("tls_listen", "wss_listen"):
             if getattr(self, key) and not self.tls_certificate:
                 yield key, "needs tls_certificate"
@@ -97,6 +101,17 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def is_origin(text: str) -> bool:
     """Whether this is an origin as browsers send it: scheme://host[:port]."""
     return _ORIGIN(text) is not None
+
+
+def is_page_allowed(origin: str, listed: Collection[str], mode: str) -> bool:
+    """Whether pages of an origin may connect, by `ws_origins` and `[auth] mode`. Any page that somebody here looks at
+    reaches loopback, which is all that protects the mode "open"."""
+    if listed or mode != "open":
+        return not listed or origin in listed
+    try:
+        return is_loopback(urlsplit(origin).hostname or "")
+    except ValueError:
+        return False
 
 
 def parse_listen(text: str) -> tuple[str, int]:

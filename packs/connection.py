@@ -150,6 +150,10 @@ class ServerConnection:
         """What the transport's own rules make us write now."""
         return b""
 
+    def nudge(self, silent_since: float) -> bytes:
+        """What asks the other side for a sign of life, once in each silence, where it answers without the app."""
+        return b""
+
     def farewell(self, reason: CloseReason) -> bytes:
         """What is to be written before the connection is closed for this reason."""
         return b""

@@ -5,14 +5,15 @@ length. Binary messages are msgpack, text messages JSON.
     bodies -> one frame each                                                       `WEB_MSGPACK`, `WEB_JSON`
 
 Pings are answered (of many in one read the last), a Close with a Close, and whoever breaks the rules is told so in one.
-There are no extensions and no subprotocols: compression is the packs' own, and a protocol's name is in none of them.
+Who is silent is asked for a sign of life by a ping, which browsers answer by themselves, also in a hidden page. There
+are no extensions and no subprotocols: compression is the packs' own.
 """
 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as BadBase64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha1
 from struct import Struct
 from typing import Final
@@ -26,11 +27,14 @@ MAX_HEAD: Final = 8192
 MAX_CONTROL: Final = 125
 """Bytes in a ping, a pong or a Close."""
 
+MAX_EMPTY: Final = 64
+"""Control frames and empty fragments in one read: they cost as much as messages, and no limit counts them."""
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 """Opcodes."""
 FIN, MASKED, RESERVED, CONTROL = 0x80, 0x80, 0x70, 0x08
 """Bits of the first two bytes of a frame."""
-NORMAL, GOING_AWAY, BROKEN, POLICY, TOO_BIG, INTERNAL, TRY_LATER = 1000, 1001, 1002, 1008, 1009, 1011, 1013
+NORMAL, GOING_AWAY, BROKEN, NO_TEXT, POLICY, TOO_BIG = 1000, 1001, 1002, 1007, 1008, 1009
 """Codes of a Close."""
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -42,7 +46,6 @@ CLOSE_CODES = {
     CloseReason.LOGOUT: NORMAL, CloseReason.EOF: NORMAL, CloseReason.DRAINING: GOING_AWAY,
     CloseReason.BAD_LENGTH: TOO_BIG, CloseReason.UNKNOWN_CODEC: BROKEN, CloseReason.CODEC_CHANGED: BROKEN,
     CloseReason.BAD_HEADER: BROKEN, CloseReason.BAD_PACK_ID: BROKEN, CloseReason.BAD_WEBSOCKET: BROKEN,
-    CloseReason.OVERLOADED: TRY_LATER, CloseReason.INTERNAL: INTERNAL,
 }  # fmt: skip
 """What a Close says for each reason; for all others it is POLICY."""
 
@@ -53,6 +56,15 @@ class WebSocketError(FrameError):
     def __init__(self, reason: CloseReason, bodies: list[bytes]) -> None:
         super().__init__(0, bodies)
         self.reason = reason.value
+
+
+IsAllowed = Callable[[str], bool]
+"""Whether pages of an origin may connect. What is no browser sends no origin."""
+
+
+def anybody(origin: str) -> bool:
+    """Pages of any origin."""
+    return True
 
 
 def message(opcode: int, body: bytes) -> bytes:
@@ -89,9 +101,8 @@ class Refusal(Exception):
         super().__init__(text)
 
 
-def shake(head: bytes, origins: frozenset[str]) -> bytes:
-    """The answer to a handshake, `head` without the empty line. `origins`: pages that may connect; empty: all. What is
-    no browser sends no origin. Raises `Refusal`."""
+def shake(head: bytes, is_allowed: IsAllowed) -> bytes:
+    """The answer to a handshake, `head` without the empty line. Raises `Refusal`."""
     request, *lines = head.decode("latin-1").split("\r\n")
     headers = _headers(lines)
     method, _, rest = request.partition(" ")
@@ -104,12 +115,14 @@ def shake(head: bytes, origins: frozenset[str]) -> bytes:
         raise Refusal("426 Upgrade Required", "this is a WebSocket port of imesh: connect with ws://", upgrade)
     if headers.get("sec-websocket-version") != "13":
         raise Refusal("426 Upgrade Required", "version 13 only", "Sec-WebSocket-Version: 13\r\n")
+    if "host" not in headers:
+        raise Refusal("400 Bad Request", "no header host")
     key = headers.get("sec-websocket-key", "")
     if not _is_key(key):
         raise Refusal("400 Bad Request", "Sec-WebSocket-Key is not 16 bytes of base64")
     origin = headers.get("origin")
-    if origins and origin is not None and origin not in origins:
-        raise Refusal("403 Forbidden", "ws_origins does not have this origin")
+    if origin is not None and not is_allowed(origin):
+        raise Refusal("403 Forbidden", "pages of this origin may not connect: see ws_origins")
     accept = b64encode(sha1(key.encode() + _GUID).digest()).decode()
     return (
         f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -145,16 +158,17 @@ def _is_key(key: str) -> bool:
 
 
 class WebSocketReader(FrameReader):
-    """Splits what one connection sends. `limit` is that of a frame on TCP; `replies` is what must be written now:
-    handshake, pong, Close."""
+    """Splits what one connection sends. `limit` is that of a frame on TCP."""
 
-    __slots__ = ("_opcode", "_origins", "_parts", "open", "replies")
+    __slots__ = ("_answer", "_close", "_code", "_empty", "_is_allowed", "_opcode", "_parts", "_pong", "open")
 
-    def __init__(self, limit: int = MAX_FRAME, origins: frozenset[str] = frozenset()) -> None:
+    def __init__(self, limit: int = MAX_FRAME, is_allowed: IsAllowed = anybody) -> None:
         super().__init__(limit)
-        self.open = False  # the handshake is done, and no Close was sent
-        self.replies = b""
-        self._origins = origins
+        self.open = False  # the handshake is done, and no Close came
+        self._is_allowed = is_allowed
+        self._answer = self._pong = self._close = b""  # to the handshake, to the last ping, to a Close
+        self._code = 0  # of the Close that is to be sent, where its reason is not enough
+        self._empty = 0  # frames with nothing in them, in this read
         self._parts: bytearray | None = None  # of an unfinished message
         self._opcode = 0  # of that message
 
@@ -163,7 +177,35 @@ class WebSocketReader(FrameReader):
         """Bytes held of an unfinished frame or message, and one for a message that has none yet; 0 for nothing."""
         return super().pending + (0 if self._parts is None else len(self._parts) + 1)
 
+    @property
+    def has_replies(self) -> bool:
+        """Whether there is something in `replies`."""
+        return bool(self._pong or self._answer)
+
+    def replies(self) -> bytes:
+        """What must be written now."""
+        replies, self._answer, self._pong = self._answer + self._pong, b"", b""
+        return replies
+
+    def farewell(self, reason: CloseReason) -> bytes:
+        """What is still to be written to a connection that is closed now."""
+        replies = self.replies() + self._close
+        self._close = b""
+        self._rest = self._parts = None
+        if self.open:
+            self.open = False
+            code = self._code or CLOSE_CODES.get(reason, POLICY)
+            replies += message(CLOSE, code.to_bytes(2, "big") + reason.value.encode())
+        return replies
+
+    # ---- inside
+
+    def _broken(self, bodies: list[bytes], code: int = BROKEN) -> WebSocketError:
+        self._code = code
+        return WebSocketError(CloseReason.BAD_WEBSOCKET, bodies)
+
     def _split(self, data: bytes) -> list[bytes]:
+        self._empty = 0
         if not self.open:
             data = self._shake(data)
         bodies: list[bytes] = []
@@ -180,17 +222,6 @@ class WebSocketReader(FrameReader):
             self._rest = bytearray(memoryview(data)[start:])
         return bodies
 
-    def farewell(self, reason: CloseReason) -> bytes:
-        """What is still to be sent to a connection that is closed now."""
-        replies, self.replies = self.replies, b""
-        if self.open:
-            self.open = False
-            code = CLOSE_CODES.get(reason, POLICY)
-            replies += message(CLOSE, code.to_bytes(2, "big") + reason.value.encode())
-        return replies
-
-    # ---- inside
-
     def _shake(self, data: bytes) -> bytes:
         """Answer the handshake when it is whole; returns what is behind it."""
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD)
@@ -201,12 +232,12 @@ class WebSocketReader(FrameReader):
             refusal = Refusal("431 Request Header Fields Too Large", f"more than {MAX_HEAD} bytes")
         else:
             try:
-                self.replies = shake(data[:end], self._origins)
+                self._answer = shake(data[:end], self._is_allowed)
                 self.open = True
                 return data[end + 4 :]
             except Refusal as error:
                 refusal = error
-        self.replies = refusal.answer
+        self._answer = refusal.answer
         raise WebSocketError(CloseReason.BAD_WEBSOCKET, [])
 
     def _frame(self, data: bytes, start: int, end: int, bodies: list[bytes]) -> int:
@@ -218,10 +249,12 @@ class WebSocketReader(FrameReader):
             if at > end:
                 return at
             size = int.from_bytes(data[start + 2 : at], "big")
+            if size <= (MAX_CONTROL if at - start == 4 else 0xFFFF):
+                raise self._broken(bodies)  # it would have fitted a shorter one
         if not second & MASKED or first & RESERVED:
-            raise WebSocketError(CloseReason.BAD_WEBSOCKET, bodies)
+            raise self._broken(bodies)
         if first & CONTROL and (size > MAX_CONTROL or not first & FIN):
-            raise WebSocketError(CloseReason.BAD_WEBSOCKET, bodies)
+            raise self._broken(bodies)
         if size + len(self._parts or b"") > self.limit - _PREFIX:
             raise WebSocketError(CloseReason.BAD_LENGTH, bodies)
         stop = at + 4 + size
@@ -229,10 +262,14 @@ class WebSocketReader(FrameReader):
             return stop
         payload = unmasked(data[at + 4 : stop], data[at : at + 4])
         opcode = first & 0x0F
+        if opcode & CONTROL or not size:
+            self._empty += 1
+            if self._empty > MAX_EMPTY:
+                raise self._broken(bodies, POLICY)
         if opcode & CONTROL:
             self._control(opcode, payload, bodies)
         elif (opcode == CONTINUATION) == (self._parts is None) or opcode > BINARY:
-            raise WebSocketError(CloseReason.BAD_WEBSOCKET, bodies)
+            raise self._broken(bodies)
         elif first & FIN and self._parts is None:
             self._message(opcode, payload, bodies)
         else:
@@ -251,42 +288,69 @@ class WebSocketReader(FrameReader):
 
     def _message(self, opcode: int, body: bytes, bodies: list[bytes]) -> None:
         if not body:
+            self._code = BROKEN
             raise WebSocketError(CloseReason.BAD_LENGTH, bodies)
+        if opcode == TEXT and not _is_text(body):
+            raise self._broken(bodies, NO_TEXT)
         if (opcode == TEXT) != (body[0] == _OPENING_BRACE):
             raise WebSocketError(CloseReason.UNKNOWN_CODEC, bodies)
         bodies.append(body)
 
     def _control(self, opcode: int, payload: bytes, bodies: list[bytes]) -> None:
         if opcode == PING:
-            self.replies = message(PONG, payload)  # of several the last one is answered
+            self._pong = message(PONG, payload)  # of several the last one is answered
         elif opcode == CLOSE:
-            if len(payload) == 1:
-                raise WebSocketError(CloseReason.BAD_WEBSOCKET, bodies)
-            self.replies += message(CLOSE, payload[:2])
+            if payload and not _is_code(payload[:2]):
+                raise self._broken(bodies)
+            if not _is_text(payload[2:]):
+                raise self._broken(bodies, NO_TEXT)
+            self._close = message(CLOSE, payload[:2])
             self.open = False
             raise WebSocketError(CloseReason.EOF, bodies)
         elif opcode != PONG:
-            raise WebSocketError(CloseReason.BAD_WEBSOCKET, bodies)
+            raise self._broken(bodies)
+
+
+def _is_code(data: bytes) -> bool:
+    """Whether a Close may say this."""
+    code = int.from_bytes(data, "big")
+    return len(data) == 2 and (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999)
+
+
+def _is_text(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class WebSocketConnection(ServerConnection):
     """The server's end of a connection over WebSocket."""
 
-    __slots__ = ("_web",)
+    __slots__ = ("_pinged", "_web")
 
     codecs = {codec.first_byte: codec for codec in (WEB_MSGPACK, WEB_JSON)}
 
-    def __init__(self, max_frame: int = MAX_FRAME, origins: frozenset[str] = frozenset()) -> None:
+    def __init__(self, max_frame: int = MAX_FRAME, is_allowed: IsAllowed = anybody) -> None:
         super().__init__(max_frame)
-        self._frames = self._web = WebSocketReader(self._frames.limit, origins)
+        self._frames = self._web = WebSocketReader(self._frames.limit, is_allowed)
+        self._pinged = 0.0  # the silence since this time was asked about
 
     @property
     def has_replies(self) -> bool:  # type: ignore[override]
-        return bool(self._web.replies)
+        return self._web.has_replies
 
     def replies(self) -> bytes:
-        replies, self._web.replies = self._web.replies, b""
-        return replies
+        return self._web.replies()
+
+    def nudge(self, silent_since: float) -> bytes:
+        if not self._web.open or self._pinged == silent_since:
+            return b""
+        self._pinged = silent_since
+        return message(PING, b"")
 
     def farewell(self, reason: CloseReason) -> bytes:
         return self._web.farewell(reason)

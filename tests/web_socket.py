@@ -60,12 +60,14 @@ class WebRaw(Raw):
         return self.head()
 
     def head(self) -> str:
-        """The head of an HTTP answer; what is behind it stays."""
+        """The head of an HTTP answer; packs behind it are kept."""
         while b"\r\n\r\n" not in self._rest:
             data = self.sock.recv(65536)
             assert data, "the server closed the connection"
             self._rest += data
         head, _, self._rest = self._rest.partition(b"\r\n\r\n")
+        if head.startswith(b"HTTP/1.1 101 "):
+            self._packs += self.packs_of(b"")
         return head.decode() + "\r\n"
 
     def send_body(self, body: bytes) -> None:

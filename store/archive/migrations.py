@@ -170,11 +170,13 @@ MIGRATIONS = (
         "CREATE TABLE IF NOT EXISTS uncounted (id {serial}, tally {blob} NOT NULL) {table}",
     )),
     Migration(7, "parts", _count_parts()),
-    # A segment of the search index for each transaction (by default one for each MB), merged by 16 instead of 4: a
-    # quarter less to write, and a search still looks into 10 to 20 of them.
+    # A segment of the search index for each transaction (by default one for each MB), merged by 16 instead of 4, a
+    # little with each transaction: a quarter less to write. `crisismerge` segments would be merged all at once, so this
+    # must be far more, or the writer would stand still for seconds.
     Migration(8, "segments", (), (
         "INSERT INTO search (search, rank) VALUES ('hashsize', 8388608)",
         "INSERT INTO search (search, rank) VALUES ('automerge', 16)",
+        "INSERT INTO search (search, rank) VALUES ('crisismerge', 64)",
     )),
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
+from random import SystemRandom
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,8 +18,12 @@ import peewee
 from store.archive.models import Fill, Message, Unindexed
 
 BATCHES, MOST = 50, 1000
-FRESH_MAX = 10_000
-"""Messages kept in memory, 8 MB; with more the index is far behind anyway."""
+FRESH_BYTES = 16 << 20
+"""Of messages kept in memory; with more the index is far behind anyway."""
+ROW_BYTES = 600
+"""What a message takes beside its payload."""
+_PAYLOAD = tuple(Message._meta.sorted_field_names).index("payload")
+_random = SystemRandom()
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[tuple[str, int]]).decode
 
@@ -34,22 +39,21 @@ class Fresh:
     """What this process wrote and the index does not know yet, by what was noted of each batch. One thread uses it."""
 
     def __init__(self) -> None:
-        self._rows: dict[bytes, Sequence[Row]] = {}
-        self._count = 0
+        self._rows: dict[bytes, tuple[Sequence[Row], int]] = {}  # and their size; oldest first
+        self._size = 0
 
     def keep(self, noted: bytes, rows: Sequence[Row]) -> None:
-        """These rows were written and noted."""
-        self.take(noted)
-        if self._count + len(rows) > FRESH_MAX:
-            self._rows.clear()
-            self._count = 0
-        self._rows[noted] = rows
-        self._count += len(rows)
+        """These rows were written and noted. The oldest ones go when it is too much."""
+        size = sum(len(row[_PAYLOAD]) for row in rows) + ROW_BYTES * len(rows)
+        self._rows[noted] = rows, size
+        self._size += size
+        while self._size > FRESH_BYTES:
+            self.take(next(iter(self._rows)))
 
     def take(self, noted: bytes) -> Sequence[Row] | None:
         """The rows of a batch, once; None when they are not here."""
-        rows = self._rows.pop(noted, None)
-        self._count -= len(rows or ())
+        rows, size = self._rows.pop(noted, (None, 0))
+        self._size -= size
         return rows
 
 
@@ -71,8 +75,9 @@ class Filling(NamedTuple):
 
 
 def note(db: peewee.Database, places: Sequence[Place]) -> bytes:
-    """These messages were written; in the transaction that writes them. Returns what is noted."""
-    noted: bytes = _encode(places)
+    """These messages were written; in the transaction that writes them. Returns what is noted: no other note is like
+    it, for there is a number in front that was drawn at random, as a place without a session."""
+    noted: bytes = _encode([("", _random.getrandbits(63)), *places])
     if places:
         Unindexed.insert({"places": noted}).execute(db)
     return noted
@@ -88,7 +93,7 @@ def oldest(db: peewee.Database, fresh: Fresh) -> Noted:
         found = fresh.take(bytes(batch.places))
         if found is None:
             rows = None
-            places += _decode(batch.places)
+            places += [place for place in _decode(batch.places) if place[0]]
         else:
             places += map(_place, found)
             if rows is not None:

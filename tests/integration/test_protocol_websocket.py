@@ -103,19 +103,48 @@ def test_a_message_in_fragments_with_a_ping_in_between(system: System, user: Cal
     ("sent", "closing"),
     [
         (frame(BINARY, b"\x95", mask=b""), (1002, "bad_websocket")),
-        (frame(TEXT, b"\x95\x0a\x01"), (1002, "unknown_codec")),
+        (frame(TEXT, b"\x95\x0a\x01"), (1007, "bad_websocket")),
+        (frame(BINARY, b"{}"), (1002, "unknown_codec")),
+        (frame(PING, b"") * 65, (1008, "bad_websocket")),
         (frame(TEXT, b"{nonsense"), (1002, "bad_header")),
         (frame(BINARY, b"\x95" * 20_000), (1009, "bad_length")),
         (frame(TEXT, b'{"type":14,"packId":"x"}'), (1008, "denied")),
         (frame(8, b""), (0, "")),
         (frame(8, b"\x03\xe9bye"), (1001, "")),
     ],
-    ids=["not masked", "msgpack in a text", "no JSON", "too long", "before LOGIN", "bare Close", "Close"],
+    ids=[
+        "not masked", "msgpack in a text", "JSON in bytes", "pings", "no JSON", "too long", "before LOGIN",
+        "bare Close", "Close",
+    ],
 )  # fmt: skip
 def test_a_connection_ends_with_a_close_that_says_why(system: System, sent: bytes, closing: tuple[int, str]) -> None:
     raw = system.web(codec=JSON)
     raw.send_bytes(sent)
     assert raw.closing() == closing
+
+
+def test_all_in_one_piece_is_answered_in_order(system: System) -> None:
+    raw = system.web(shake=False, codec=JSON)
+    head = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    raw.send_bytes((head + key).encode() + frame(PING, b"?") + frame(TEXT, b'{"type":10,"packId":"p"}') + frame(8, b""))
+    assert raw.head().startswith("HTTP/1.1 101 ")
+    assert code(decode(raw.pack())) == 23  # before LOGIN
+    assert raw.closing()[0] == 1008
+    assert raw.controls[0] == (PONG, b"?")
+
+
+def test_who_is_silent_is_pinged_and_stays_when_he_answers(certificate: Path, user: Callable[[], str]) -> None:
+    broker = {"ws_listen": "127.0.0.1:0", "heartbeat": 0.5}
+    with running(topology_text({"main": ["broker", "user", "chat"]}, tables={"node.broker": broker})) as system:
+        raw, mute = system.web(user()), system.web(user())
+        for _ in range(3):
+            assert not raw.silent(8.0)
+            assert raw.controls.pop() == (PING, b"")
+            raw.send_bytes(frame(PONG, b""))
+        assert mute.closing() == (1008, "idle")
+        assert mute.controls[0] == (PING, b"") and len(mute.controls) == 2
+        raw.ask(t.PING)
 
 
 def test_who_is_kicked_out_is_told_so_twice(system: System, user: Callable[[], str]) -> None:

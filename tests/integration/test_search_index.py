@@ -15,7 +15,7 @@ from store import entries
 from store.archive import messages, migrations, search, unindexed
 from store.archive.database import Archive
 from store.archive.search import SPAN_BITS, Wanted
-from store.archive.unindexed import FRESH_MAX, Fresh
+from store.archive.unindexed import FRESH_BYTES, Fresh
 from store.archive.url import parse_archive
 from store.entries import DELETED, HIDDEN, OVERRIDDEN, REVOKED, Entry
 from tests.mariadb import MariaDB
@@ -140,22 +140,37 @@ def test_a_message_that_was_changed_before_it_was_indexed_is_found_as_it_is(arch
 
 
 def test_what_is_kept_for_the_index_has_an_end() -> None:
-    fresh, rows = Fresh(), [("SC_a_b", NOW)]
-    fresh.keep(b"1", rows * (FRESH_MAX - 1))
-    fresh.keep(b"2", rows)
-    assert (len(fresh.take(b"1") or ()), fresh.take(b"1")) == (FRESH_MAX - 1, None)
-    fresh.keep(b"3", rows * (FRESH_MAX - 1))
-    fresh.keep(b"3", rows * (FRESH_MAX - 1))
-    assert fresh.take(b"2") == rows
-    fresh.keep(b"4", rows * 2)
-    assert (fresh.take(b"3"), fresh.take(b"4")) == (None, rows * 2)
+    fresh, size = Fresh(), FRESH_BYTES // 4
+    rows = {name: [messages.row_of("SC_a_b", entries.build(entry(NOW, "x" * size)), "")] for name in "12345"}
+    for name, row in rows.items():
+        fresh.keep(name.encode(), row)
+    assert [bool(fresh.take(name.encode())) for name in "12345"] == [False, False, True, True, True]
+    assert fresh.take(b"5") is None
+    fresh.keep(b"6", rows["1"] * 9)  # more than all together may have
+    assert fresh.take(b"6") is None
+    fresh.keep(b"7", rows["1"])
+    assert fresh.take(b"7") == rows["1"]
+
+
+def test_what_another_process_has_indexed_does_not_come_back(archive: Archive) -> None:
+    """`kept` holds a message for ever that the other one has indexed; it was revoked and removed since."""
+    other = Fresh()
+    put(archive, "SC_a_b", entry(NOW, "secret"))
+    archive.write(search.index_noted, terms_of, other)
+    archive.write(messages.put, [
+        messages.row_of("SC_a_b", entries.build(entry(NOW, "secret", state=REVOKED, revision=1)), "a")
+    ], other)  # fmt: skip
+    archive.write(search.index_noted, terms_of, other)
+    archive.write(messages.remove, [("SC_a_b", NOW)])
+    index(archive)
+    assert archive.read(search.reach) == (0, -1)
 
 
 def test_the_index_of_sqlite_has_few_segments(tmp_path: Path) -> None:
     archive = Archive(parse_archive(f"sqlite:///{tmp_path}/a.db", Path()))
     archive.write(migrations.migrate)
     found = archive.read(lambda db: dict(db.execute_sql("SELECT k, v FROM search_config").fetchall()))
-    assert (found["automerge"], found["hashsize"]) == (16, 8 << 20)
+    assert (found["automerge"], found["crisismerge"], found["hashsize"]) == (16, 64, 8 << 20)
     archive.close()
 
 
