@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from statistics import median
 
 from bench import plots, workloads
 from bench.measure import CLIENT_CORES, Figures, Mark, Report, Rounds, percentile, pin, progress, table
@@ -77,11 +78,13 @@ def _table(slices: list[Figures]) -> str:
 
 
 def _marks(rounds: Rounds, slices: list[Figures]) -> list[Mark]:
-    settled = slices[int(len(slices) * SETTLED)]
+    begin, span = int(len(slices) * SETTLED), max(1, len(slices) // 10)
+    settled = slices[begin]
     found = [Mark.at_most("lost, doubled or disordered", rounds.total("wrong"), 0, "")]
-    for name, size in settled.items():
-        if name.startswith("MiB "):
-            growth = (slices[-1][name] / size - 1) * 100
+    for name in settled:
+        if name.startswith("MiB "):  # what expires comes and goes: a tenth of the time each, and its median
+            before, after = (median([one[name] for one in some]) for some in (slices[begin:][:span], slices[-span:]))
+            growth = (after / before - 1) * 100
             what = f"{name[4:]} grew from minute {settled['minute']:.0f} on"
             found.append(Mark.at_most(what, growth, MOST_GROWTH * 100, "%"))
     return found
