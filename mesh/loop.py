@@ -102,7 +102,7 @@ def wait_for(start: Callable[[Done], None]) -> Any:
 
 
 class Waiter:
-    """Blocks the greenlet that makes it, in `wait`, until `done` is called (on the hub, or before). For one use."""
+    """Blocks the greenlet that makes it, in `wait`, until `done` is called. For one use."""
 
     __slots__ = ("_greenlet", "_hub", "_outcome")
 
@@ -115,8 +115,11 @@ class Waiter:
 
     def done(self, result: Any, error: Exception | None) -> None:
         """The completion. Ignored when the greenlet waits no more, because something was thrown into it."""
-        if self._greenlet is getcurrent():
+        current = getcurrent()
+        if self._greenlet is current:
             self._outcome = result, error
+        elif current is not self._hub:  # who closes a store, say: nobody would switch back to him
+            post(self.done, result, error)
         elif self._greenlet is not None:
             self._greenlet.switch(result, error)
 

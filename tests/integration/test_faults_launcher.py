@@ -10,10 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from packs import structs as s
+from packs import table as t
 from tests.integration.launching import is_running
 from tests.integration.test_faults_kill import topology
 from tests.load import Load
-from tests.system import System, free_port, running
+from tests.system import System, free_port, running, topology_text
 from tests.waiting import wait_until
 
 ORPHAN_SECONDS = 5.0
@@ -72,6 +74,23 @@ def test_killed_the_next_one_waits_for_what_is_left() -> None:
         system.signal(main, signal.SIGCONT)
         system.wait_serving()
         assert not is_running(redis)
+
+
+def test_what_is_left_without_redis_ends_too() -> None:
+    """With requests that wait for it."""
+    with running(topology_text("default")) as system:
+        raw, redis, main = system.client("ann"), system.pid("redis"), system.pid("main-1")
+        assert system.launcher is not None
+        system.signal(main, signal.SIGSTOP)
+        system.launcher.kill()
+        system.launcher.wait()
+        wait_until(lambda: not is_running(redis), "Redis ends without its launcher")
+        raw.request(t.HOTSESSION_SYNC, s.HotSessionReq(timestamp=0))
+        raw.request(t.FRIEND_SYNC, s.FriendSyncReq(timestamp=0))
+        system.signal(main, signal.SIGCONT)
+        wait_until(lambda: not is_running(main), "the process ends", STOP_SECONDS)
+        system.launch()
+        system.wait_serving()
 
 
 @pytest.mark.parametrize("layout", ["default", "split"])
