@@ -24,8 +24,6 @@ from packs.ids import single_session
 from packs.message import stored_payload
 from store.archive import messages, migrations
 from store.archive.database import MYSQL, SQLITE, kind_of
-from store.keys import Keys
-from store.settings import StoreSettings
 
 READER = "reader"
 PAGE = 30
@@ -103,8 +101,8 @@ def _session(number: int) -> str:
 
 def settle(mesh: Mesh, rows: int) -> None:
     """Give Redis what it has of sessions all of whose messages are in the archive."""
-    keys, sessions = Keys(StoreSettings().shards), rows // IN_SESSION
-    pipeline = Log(mesh).redis.pipeline(transaction=False)
+    log, sessions = Log(mesh), rows // IN_SESSION
+    keys, pipeline = log.keys, log.redis.pipeline(transaction=False)
     for number in range(sessions):
         newest = FIRST + ((IN_SESSION - 1) * sessions + number) * STEP_US
         pipeline.hset(keys.meta(_session(number)), mapping={"q": newest, "n": IN_SESSION, "a": newest})

@@ -19,9 +19,8 @@ from bench.running import Mesh
 from store.archive import messages, unindexed
 from store.archive.database import MYSQL, kind_of
 from store.archive.models import Message
-from store.keys import Keys
-from store.log import ARCHIVE
-from store.settings import StoreSettings
+from store.keys import DATASET, Keys
+from store.log import ARCHIVE, rows_of
 
 ARCHIVER = "cold-1"
 """The process with the olap node."""
@@ -42,24 +41,27 @@ class Log:
     def __init__(self, mesh: Mesh) -> None:
         socket = next(str(path) for path in mesh.data.rglob("*redis*") if path.is_socket())
         self.redis = redis.Redis(unix_socket_path=socket)
-        self._keys = [f"{tag}:log" for tag in Keys(StoreSettings().shards).session_tags()]
+        self.redis.set_response_callback("XRANGE", lambda reply, **_: reply)  # fields as they are, repeated ones too
+        self.keys = Keys(int(self.redis.hget(DATASET, "shards")))
+        self._logs = [f"{tag}:log" for tag in self.keys.session_tags()]
 
     def _each(self, ask: Callable[[Any, str], object]) -> list[Any]:
         pipeline = self.redis.pipeline(transaction=False)
-        for key in self._keys:
+        for key in self._logs:
             ask(pipeline, key)
         return pipeline.execute(raise_on_error=False)
 
     def rows(self) -> Stored:
         """All that is in it."""
         found = self._each(lambda pipeline, key: pipeline.xrange(key))
-        return [(fields[b"s"].decode(), fields[b"e"]) for rows in found for _, fields in rows]
+        rows = [row for some in found for name, fields in some for row in rows_of("", name, fields)]
+        return [(row.fields[1].decode(), row.fields[3]) for row in rows]
 
     def lag(self) -> float:
         """Seconds since the oldest row that the archive has not acknowledged; 0 when there is none."""
         groups = self._each(lambda pipeline, key: pipeline.xinfo_groups(key))
         pipeline = self.redis.pipeline(transaction=False)
-        for key, found in zip(self._keys, groups, strict=True):
+        for key, found in zip(self._logs, groups, strict=True):
             for group in found if isinstance(found, list) else ():
                 if group["name"] == ARCHIVE.encode():
                     pipeline.xpending(key, ARCHIVE)

@@ -52,7 +52,7 @@ from push.vendor import App  # noqa: E402
 from push.vendors import all_vendors  # noqa: E402
 from store.client import Client, wait_until_ready  # noqa: E402
 from store.connect import connect  # noqa: E402
-from store.keys import Keys  # noqa: E402
+from store.keys import DATASET, Keys  # noqa: E402
 from store.registrations import Registration, Registrations  # noqa: E402
 from store.scripts import ALL  # noqa: E402
 from tests.raw import Raw, code  # noqa: E402
@@ -204,7 +204,8 @@ def _system(vendor: str, table: dict[str, Any], directory: str) -> Iterator[tupl
 
 
 def _register(redis: Client, vendor: str, users: list[str]) -> None:
-    registrations = Registrations(redis, redis, Keys(64))
+    keys = Keys(int(redis.ask("HGET", DATASET, "shards")))
+    registrations = Registrations(redis, redis, keys)
     pool = Pool(64)
     for number, user in enumerate(users):
         pool.spawn(registrations.put, user, Registration(0, "d", "main", vendor, f"{number:064x}"))

@@ -33,7 +33,7 @@ from store.marks import State, Thing, things_of
 
 R = TypeVar("R")
 READ = 500
-"""Rows read from the log at once: Redis, which messages wait for, is busy with them for 2 ms."""
+"""Rows read from the log at once, about: Redis, which messages wait for, is busy with them for 1 ms."""
 BATCH = 4000
 """Rows of one transaction, at most. Rows of a session lie together, so what a commit writes is a page for each session
 that had a message since the last one: the more rows, the fewer pages each."""
@@ -90,7 +90,13 @@ class Drain:
         self._stopping = gevent.event.Event()
         self._stopped = gevent.event.Event()
         self._look_at = 0.0
+        self._in_row = 1.0  # rows that shared one in Redis, of late
         self._contention = Contention()
+
+    @property
+    def waiting(self) -> int:
+        """Rows in the log, about: several may share one."""
+        return int(self.state.length * self._in_row)
 
     @property
     def progress(self) -> Progress:
@@ -108,7 +114,7 @@ class Drain:
                 if rows:
                     self._drain(rows)
                 contended = self._contention.share() > CONTENDED
-                patient = self.state.length < PATIENT_ROWS and self.progress.lag < PATIENT_SECONDS
+                patient = self.waiting < PATIENT_ROWS and self.progress.lag < PATIENT_SECONDS
                 self._archive.gives_way = patient
                 if not full:
                     self._wait(COLLECT_SECONDS if len(rows) >= MANY else POLL_SECONDS)
@@ -131,9 +137,12 @@ class Drain:
         """What waits, as far as it fits a batch."""
         rows: list[Row] = []
         while len(rows) < BATCH:
-            some = self._persist(self._consumer.read, READ)
+            asked = max(1, int(READ / self._in_row))
+            some = self._persist(self._consumer.read, asked)
             rows += some
-            if len(some) < READ:
+            if some:
+                self._in_row = len(some) / max(1, sum(not row.part for row in some))
+            if len(some) < asked:
                 break
         return rows
 
@@ -189,7 +198,7 @@ class Drain:
         self.poisoned += len(bad)
         self._stats.counts["poisoned"] += len(bad)
         for row, error in bad[:LOST_IN_DETAIL]:
-            self._log.error("a row is set aside", shard=row.tag, row=row.id.decode(), error=error)
+            self._log.error("a row is set aside", shard=row.tag, row=row.name, error=error)
 
     # ---- until it works
 

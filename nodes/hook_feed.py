@@ -90,7 +90,7 @@ class Feed:
         found = row_message(row)
         if found is None:
             return None
-        event_id = f"{row.tag.strip('{}')}-{row.id.decode()}"
+        event_id = f"{row.tag.strip('{}')}-{row.name}"
         try:
             data: Any = message_of(original_of(found.entry)) if not found.entry.revision else _changed(found)
         except (PayloadError, msgspec.DecodeError):

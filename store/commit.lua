@@ -7,14 +7,17 @@
 --          the recent sessions it is noted in ('' = none; several are separated by spaces, and lie in other shards);
 --          marks: '1' it counts as unread, '2' it goes to its group's priority queue, '3' both, '0' neither; and 4 more:
 --          it is sent again, perhaps after so long that only the archive knows it
--- Returns  4 per message: status, seqId, prevSeqId, membership version (of a group just checked, else 0)
+-- Returns  rows added to logs, then 4 per message: status, seqId, prevSeqId, membership version (of a group just checked,
+--          else 0)
 --          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked,
 --          6 no such group, 7 not a member of it, 8 stored before and revoked, overridden or deleted since,
 --          9 the archive must be asked whether it was stored before, 10 behind such a one,
 --          0 error (its text in place of the version)
 -- A message is: checks, then history, head, dedup, log. Nothing is written before all checks passed: Lua has no rollback.
+-- Messages of one shard share a row of its log (store/log.py): adding and reading a row costs more than what is in it.
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
-local TRIM_EVERY = 32 -- the log is cut with one message in so many: each time costs 1.5 µs
+local TRIM_EVERY = 32 -- the log is cut with one row in so many: each time costs 1.5 µs
+local IN_ROW = 8 -- messages of a row, at most: a row is what `[store] log_rows` counts
 local PRIORITY_SECONDS = 2592000 -- 30 days, as in priority.py
 local FIRST, FIELDS = 6, 9 -- where in ARGV the messages begin, and of how many fields each is
 local floor, require_friend = tonumber(ARGV[1]), ARGV[2] == '1'
@@ -25,6 +28,7 @@ local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
 -- As text once: a number costs more in a string or a command than most of what is done with it.
 local dedup_now, dedup_before = ':d:' .. bucket, ':d:' .. (bucket - 1)
 local broken, asked = {}, {}
+local rows, added, cut_off = {}, 0, {} -- rows that are gathered; how many were added; why a shard's could not be
 local remembered = format('%.0f', now - dedup_seconds * 1000000) -- what is stored since is in the dedup
 local expiring = {} -- tables of digests that are known to expire
 local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
@@ -38,6 +42,37 @@ local function prioritize(tag, queue, item)
   call('EXPIRE', queue, PRIORITY_SECONDS)
   local _, _, owner = parts_of(queue)
   mark(tag, 'queues', owner .. '\0' .. item)
+end
+
+-- Add what is gathered for the log of a shard.
+local function add_row(tag)
+  local row = rows[tag]
+  rows[tag] = nil
+  if row.count > 1 then row[1] = 'm' end
+  local reply
+  if log_keep_ms > 0 and row.seq % TRIM_EVERY == 0 then
+    reply = redis.pcall('XADD', tag .. ':log', 'MINID', '~', log_floor, '*', unpack(row))
+  else
+    reply = redis.pcall('XADD', tag .. ':log', '*', unpack(row))
+  end
+  if type(reply) == 'table' then cut_off[tag] = reply.err end
+  added = added + 1
+end
+
+local function gather(tag, session, seq, entry)
+  local row = rows[tag]
+  if not row then
+    row = {'s', session, count = 0, session = session, seq = seq}
+    rows[tag] = row
+  end
+  local at = #row
+  if row.session ~= session then
+    row.session, row[at + 1], row[at + 2] = session, 's', session
+    at = at + 2
+  end
+  row[at + 1], row[at + 2] = 'e', entry
+  row.count = row.count + 1
+  if row.count == IN_ROW then add_row(tag) end
 end
 
 local function store(i)
@@ -92,11 +127,7 @@ local function store(i)
     if call('HLEN', dedup) == 1 then call('EXPIRE', dedup, 2 * dedup_seconds) end
     expiring[dedup] = true
   end
-  if log_keep_ms > 0 and seq % TRIM_EVERY == 0 then
-    call('XADD', tag .. ':log', 'MINID', '~', log_floor, '*', 's', session, 'e', entry)
-  else
-    call('XADD', tag .. ':log', '*', 's', session, 'e', entry)
-  end
+  gather(tag, session, seq, entry)
   return 1, seq, last, version
 end
 
@@ -109,7 +140,7 @@ local function store_and_note(i)
   return status, seq, prev, extra
 end
 
-local result, at = {}, 0
+local result, at = {}, 1
 for i = FIRST, #ARGV, FIELDS do
   local ok, status, seq, prev, extra = pcall(store_and_note, i)
   if not ok then
@@ -120,5 +151,15 @@ for i = FIRST, #ARGV, FIELDS do
   result[at + 1], result[at + 2], result[at + 3], result[at + 4] = status, seq, prev, extra
   at = at + 4
 end
+for tag in pairs(rows) do add_row(tag) end
+if next(cut_off) then -- of what is in no log nobody may say that it is stored
+  for i = FIRST, #ARGV, FIELDS do
+    local at = 1 + (i - FIRST) / FIELDS * 4
+    if result[at + 1] == 1 and cut_off[ARGV[i]] then
+      result[at + 1], result[at + 2], result[at + 3], result[at + 4] = 0, 0, 0, cut_off[ARGV[i]]
+    end
+  end
+end
+result[1] = added
 keep_stamps()
 return result

@@ -78,7 +78,10 @@ class HotStore:
         self.friends = Friends(self.writes, self.reads, self.keys)
         self.profiles = Profiles(self.writes, self.reads, self.keys)
         self.window = Window(self.reads, self.keys, settings.hot_messages, settings.hot_seconds)
-        self.pressure = Pressure(self.reads, self.keys.session_tags(), settings.log_rows, guarded=archived)
+        self.pressure = Pressure(
+            self.reads, self.keys.session_tags(), settings.log_rows, guarded=archived,
+            in_row=lambda: self.sessions.in_row,
+        )  # fmt: skip
         self.api = ApiStore(
             self.writes, self.reads, self.keys, keep_seconds=settings.idempotency_seconds,
             dedup_seconds=settings.dedup_seconds,
@@ -166,7 +169,7 @@ class HotStore:
                 self.writes.ask_all([("UNLINK", f"{tag}:log") for tag in self.keys.user_tags()])
         found = self.writes.ask("HGET", keys.DATASET, "shards").decode()
         if found != shards:
-            raise ConfigError(f"[store] shards: these data were made with {found} shards, not {shards}")
+            raise ConfigError(f"[store] shards: these data were made with {found} shards, not {shards}: set it so")
 
     def dataset(self) -> str:
         """The id of the data in Redis, "" when there are none (any more). In a greenlet. Raises `StoreError`."""

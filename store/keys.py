@@ -12,7 +12,7 @@ Session keys share the tag of their shard, `{sNN}`, so that all that one message
     {sNN}:c:<group>     sorted set   controls and high-priority messages of a group: stamp -> item (store/priority.py)
     {sNN}:d:<hour>      hash         dedup: digest of session, sender and packId -> seqId, prevSeqId, crc; expires.
                                      The same for controls: -> time (ms), crc
-    {sNN}:log           stream       every stored row, for archive, push and hooks
+    {sNN}:log           stream       every stored message and mark, for archive, push and hooks
     {sNN}:stamp         string       the newest stamp given in a queue of this shard (store/stamps.lua)
 
 A group lies in the shard of its session, so that a message is checked against the members where it is stored:

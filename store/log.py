@@ -3,7 +3,7 @@
     consumer = store.consumer(PUSH, process.name)      # the name stays the same over restarts
     consumer.open()                                    # once, in a greenlet; so are all calls here
     while True:
-        rows = consumer.read(1000)                     # at most so many, of all shards; [] when there is nothing
+        rows = consumer.read(1000)                     # about so many, of all shards; [] when there is nothing
         handle(rows)                                   # to the end: what is durable is durable now
         consumer.ack(rows)                             # or `release`, and they come again later
         if not rows:
@@ -24,7 +24,9 @@ What is noted for other systems (`Noter`, `happened.lua`) is in the log of the s
 behind what was stored before it: fields `h` key, `t` type, `i` id, `d` data. `noted_of` reads it.
 
 A row of a message has the fields `s` session, `e` entry (`store/entries.py`), and when it was changed, `o` who changed
-it: `message_of` reads it, and returns None for rows that tell of something else.
+it: `message_of` reads it, and returns None for rows that tell of something else. Messages of a shard that were stored
+together share a row in Redis, up to 8 (`commit.lua`): `m` session, `e` entry, `e` entry, `s` session, `e` entry ... A
+consumer makes a row of each, its `part` counted from 0; in Redis they are acknowledged when all of them are.
 
 Positions are kept by Redis: rows given out are pending until they are acknowledged (XREADGROUP, XACK), and the log is
 cut with XTRIM MINID at the oldest row that some group has not done, never with XDEL.
@@ -33,7 +35,7 @@ cut with XTRIM MINID at the oldest row that some group has not done, never with 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -65,12 +67,22 @@ NOTED = b"h"
 """First field of rows that are notes."""
 
 
+SEVERAL = b"m"
+"""First field of rows in Redis that hold several messages."""
+
+
 class Row(NamedTuple):
-    """A row of the log of the shard `tag`. `fields`: names and values alternately."""
+    """A row of the log of the shard `tag`. `fields`: names and values alternately. Those of one id differ in `part`."""
 
     tag: str
     id: bytes
     fields: Sequence[bytes]
+    part: int = 0
+
+    @property
+    def name(self) -> str:
+        """What no other row of the shard is called."""
+        return f"{self.id.decode()}.{self.part}" if self.part else self.id.decode()
 
     @property
     def stored(self) -> int:
@@ -96,18 +108,32 @@ class Progress(NamedTuple):
 
 
 class State(NamedTuple):
-    """The log after it was cut: its rows, and the groups by name."""
+    """The log after it was cut: its rows, as Redis has them, and the groups by name."""
 
     length: int
     groups: dict[str, Progress]
 
 
-def _by_shard(rows: Iterable[Row]) -> dict[str, list[bytes]]:
-    """The ids of rows by their tags."""
-    found: defaultdict[str, list[bytes]] = defaultdict(list)
-    for tag, entry, _ in rows:
-        found[tag].append(entry)
+def _by_shard(rows: Iterable[Row]) -> dict[str, Counter[bytes]]:
+    """The ids of rows by their tags, and how many rows have each."""
+    found: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
+    for tag, row, _, _ in rows:
+        found[tag][row] += 1
     return found
+
+
+def rows_of(tag: str, row: bytes, fields: Sequence[bytes]) -> list[Row]:
+    """The rows of one in Redis."""
+    if fields[0] != SEVERAL:
+        return [_new(Row, (tag, row, fields, 0))]
+    rows: list[Row] = []
+    session = b""
+    for name, value in zip(fields[::2], fields[1::2], strict=True):
+        if name == b"e":
+            rows.append(_new(Row, (tag, row, (b"s", session, b"e", value), len(rows))))
+        else:
+            session = value
+    return rows
 
 
 def message_of(row: Row) -> Message | None:
@@ -164,7 +190,7 @@ class Consumer:
         self._name = name
         self._keep_ms = int(keep_seconds * 1000)
         self._idle_ms = int(idle * 1000)
-        self._held: defaultdict[str, set[bytes]] = defaultdict(set)  # given out and not acknowledged, by tag
+        self._held: defaultdict[str, Counter[bytes]] = defaultdict(Counter)  # by tag and id: given out and not done
         self._left: dict[str, str] = {}  # where rows may be given out to us that we have not: tag -> id that is read
         self._claim_at = 0.0  # when to look for rows of dead consumers
         self._away = Away()
@@ -182,8 +208,8 @@ class Consumer:
         return made
 
     def read(self, count: int) -> list[Row]:
-        """At most `count` rows: what was given out and did not arrive or was left by an earlier life, what dead
-        consumers left, then new ones."""
+        """Rows, of at most `count` in Redis: what was given out and did not arrive or was left by an earlier life, what
+        dead consumers left, then new ones. With less than `count` there are no more now."""
         try:
             reconnects = sum(server.reconnects for server in self._redis.servers())
             if reconnects != self._reconnects:  # what was under way ran once more: the first reply may have had rows
@@ -210,13 +236,25 @@ class Consumer:
 
     def ack(self, rows: Iterable[Row]) -> None:
         """These are done. Harmless when repeated. Those of a server, one of a Cluster, that does not answer come
-        again."""
-        by_shard = _by_shard(rows)
-        self._redis.ask_each([("XACK", tag + LOG, self.group, *ids) for tag, ids in by_shard.items()])
-        self._hold_no_more(by_shard)
+        again, with those that share their ids."""
+        whole: defaultdict[str, list[bytes]] = defaultdict(list)
+        partly: list[tuple[Counter[bytes], bytes, int]] = []
+        for tag, counts in _by_shard(rows).items():
+            held = self._held[tag]
+            for row, count in counts.items():
+                open_ = held[row]
+                if open_ > count:
+                    partly.append((held, row, count))
+                elif open_:
+                    whole[tag].append(row)
+        self._redis.ask_each([("XACK", tag + LOG, self.group, *ids) for tag, ids in whole.items()])
+        for held, row, count in partly:
+            held[row] -= count
+        self._hold_no_more(whole)
 
     def release(self, rows: Iterable[Row]) -> None:
-        """These are not done: they come again when they have lain for `idle` seconds, to whichever consumer."""
+        """These are not done: they come again when they have lain for `idle` seconds, to whichever consumer, with
+        those that share their ids."""
         self._hold_no_more(_by_shard(rows))
 
     def trim(self) -> State:
@@ -241,13 +279,15 @@ class Consumer:
     # ---- inside
 
     def _take(self, rows: list[Row]) -> list[Row]:
-        for tag, ids in _by_shard(rows).items():
-            self._held[tag].update(ids)
+        for tag, counts in _by_shard(rows).items():
+            self._held[tag].update(counts)
         return rows
 
-    def _hold_no_more(self, by_shard: Mapping[str, Sequence[bytes]]) -> None:
+    def _hold_no_more(self, by_shard: Mapping[str, Iterable[bytes]]) -> None:
         for tag, ids in by_shard.items():
-            self._held[tag].difference_update(ids)
+            held = self._held[tag]
+            for row in ids:
+                held.pop(row, None)
 
     def _read(self, starts: dict[str, str], count: int) -> list[Row]:
         """Rows behind `starts`, the same number of each shard first, then more of those that have more."""
@@ -268,7 +308,9 @@ class Consumer:
                 break
             for name, found in chain.from_iterable(reply or () for _, reply in self._reached(parts, replies)):
                 tag = name[: -len(LOG)].decode()
-                rows += [_new(Row, (tag, row, values)) for row, values in found if values]
+                for row, values in found:
+                    if values:
+                        rows += rows_of(tag, row, values)
                 if len(found) == share and starts[tag] == NEW:
                     tags.append(tag)
         return rows
@@ -306,7 +348,7 @@ class Consumer:
         ]
         rows = []
         for tag, reply in zip(tags, self._redis.ask_all(commands), strict=True):
-            rows += [Row(tag, found[0], found[1]) for found in reply[1] if found and found[1]]
+            rows += [row for found in reply[1] if found and found[1] for row in rows_of(tag, found[0], found[1])]
         return self._take([row for row in rows if row.id not in self._held[row.tag]])
 
     def _run(self, script: Script, common: Sequence[Any], tags: Sequence[str]) -> list[Any]:

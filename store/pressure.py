@@ -6,6 +6,7 @@ second by itself, so the limit holds also while no olap node runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,14 +24,17 @@ MEMORY = 0.8
 
 class Pressure:
     """The look at Redis. `full` says why messages are refused now, "" when they are taken. `guarded`: also when Redis
-    has lost its data, until they are restored from the archive."""
+    has lost its data, until they are restored from the archive. `in_row`: messages in a row of the log, of late."""
 
-    def __init__(self, client: Client, tags: list[str], log_rows: int, *, guarded: bool) -> None:
+    def __init__(
+        self, client: Client, tags: list[str], log_rows: int, *, guarded: bool, in_row: Callable[[], float]
+    ) -> None:
         self.full = ""
         self._client = client
         self._rows = dict.fromkeys(tags, 0)  # in the log of each shard, where it could be asked
         self._log_rows = log_rows
         self._guarded = guarded
+        self._in_row = in_row
         self._emptied = False
         self._memory: list[tuple[int, int]] = []  # used and most, of each server that answered
         self._answers = 0  # still to come
@@ -38,8 +42,8 @@ class Pressure:
 
     @property
     def rows(self) -> int:
-        """In the log."""
-        return sum(self._rows.values())
+        """In the log: about so many messages."""
+        return int(sum(self._rows.values()) * self._in_row())
 
     def start(self) -> None:
         """Begin to look. Harmless when repeated."""

@@ -31,7 +31,8 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     durability_checked_by_operator: bool = False
     """True where Redis forbids CONFIG and its settings were checked by hand."""
     shards: int = 64
-    """Fixed when the data are made."""
+    """Fixed when the data are made. A Redis alone needs few, and 8 cost a tenth less: messages of a shard that come at
+    once are stored as one row of its log. A Cluster needs some for each master."""
     dedup_seconds: int = 3600
     """How long a repeated packId is recognised, at least."""
     idempotency_seconds: int = 86_400
@@ -43,8 +44,8 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where an olap node keeps everything for ever: "embedded": a SQLite file in the data directory; else sqlite:///FILE
     or mysql://USER:PASSWORD@HOST[:PORT]/DATABASE (MySQL 8, MariaDB 10.11)."""
     log_rows: int = 5_000_000
-    """Rows that may wait in the log; with more, messages are refused (code 7) until it is shorter. A row takes about
-    300 bytes of Redis and its message."""
+    """Rows that may wait in the log; with more, messages are refused (code 7) until it is shorter. A row is a
+    message and takes its size and about 300 bytes of Redis, less where several of a session come at once."""
 
     hot_messages: int = 1000
     """Messages of a session that Redis keeps at most; older ones lie in the archive, and readers notice nothing."""

@@ -19,7 +19,7 @@ def put(db: peewee.Database, rows: Sequence[tuple[Row, Exception]]) -> None:
     clock = int(time.time() * 1000)
     for row, error in rows:
         aside = {
-            "tag": row.tag, "entry": row.id.decode(), "time": clock, "fields": msgspec.msgpack.encode(row.fields),
+            "tag": row.tag, "entry": row.name, "time": clock, "fields": msgspec.msgpack.encode(row.fields),
             "error": f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS],
         }  # fmt: skip
         Poison.insert(aside).on_conflict_replace().execute(db)

@@ -17,7 +17,19 @@ from store.entries import parse, tail
 from store.errors import StoreRefused, StoreUnavailable
 from store.keys import Keys
 from store.redis import Redis
-from store.sessions import BLOCKED, CONFLICT, FAILED, NOT_FRIENDS, REPEATED, STORED, Message, Sessions, Stored
+from store.sessions import (
+    BLOCKED,
+    CONFLICT,
+    FAILED,
+    NO_GROUP,
+    NOT_FRIENDS,
+    NOT_MEMBER,
+    REPEATED,
+    STORED,
+    Message,
+    Sessions,
+    Stored,
+)  # fmt: skip
 from store.users import Users
 from tests.redis_server import Server
 from tests.waiting import wait_until
@@ -133,6 +145,41 @@ def test_a_repeat_gets_the_first_numbers_and_other_content_is_a_conflict(redis: 
     assert len(page(sessions, "SC_a_b")) == 2
 
 
+def test_a_repeat_leaves_no_trace(redis: Redis) -> None:
+    sessions, session = make_sessions(redis), "SC_a_b"
+    one, again, two = commit(sessions, *(message(session, "a", p) for p in ("1", "1", "2")))
+    assert again == Stored(REPEATED, one.seq, one.prev, 0) and two.prev == one.seq
+    before = [redis.ask("DUMP", key) for key in sorted(redis.ask("KEYS", "{s*"))]
+    repeats = commit(sessions, message(session, "a", "1"), message(session, "a", "2"))
+    assert repeats == [again, two._replace(status=REPEATED)]
+    assert [redis.ask("DUMP", key) for key in sorted(redis.ask("KEYS", "{s*"))] == before
+    (three,) = commit(sessions, message(session, "a", "3"))
+    assert three.prev == two.seq and [e.n for e in page(sessions, session)] == [3, 2, 1]
+
+
+def test_what_was_stored_is_acknowledged_again_also_when_it_would_be_refused_now(redis: Redis) -> None:
+    sessions, keys = make_sessions(redis), Keys(64)
+    single, group = "SC_a_b", "GC_1"
+    redis.ask("HSET", keys.meta(single), "f:a", "1")
+    redis.ask("HSET", keys.group_info(group), "version", "7")
+    redis.ask("ZADD", keys.members(group), "0", "a")
+    sent = [message(single, "a", "1", peer="b"), message(group, "a", "1", peer="#")]
+    stored = commit(sessions, *sent, require_friend=True)
+    assert [(s.status, s.version) for s in stored] == [(STORED, 0), (STORED, 7)]
+    again = [s._replace(status=REPEATED, version=0) for s in stored]
+    redis.ask("HSET", keys.meta(single), "b:b", "1")
+    redis.ask("DEL", keys.members(group))
+    new = [message(single, "a", "2", peer="b"), message(group, "a", "2", peer="#")]
+    assert commit(sessions, *sent, require_friend=True) == again
+    assert [s.status for s in commit(sessions, *new)] == [BLOCKED, NOT_MEMBER]
+    redis.ask("HDEL", keys.meta(single), "b:b", "f:a")
+    redis.ask("DEL", keys.group_info(group))
+    assert commit(sessions, *sent, require_friend=True) == again
+    assert [s.status for s in commit(sessions, *new, require_friend=True)] == [NOT_FRIENDS, NO_GROUP]
+    other = [message(single, "a", "1", b"else", peer="b"), message(group, "a", "1", b"else", peer="#")]
+    assert [s.status for s in commit(sessions, *other, require_friend=True)] == [CONFLICT, CONFLICT]
+
+
 def test_relations_are_checked_in_the_script(redis: Redis) -> None:
     sessions = make_sessions(redis)
     meta = Keys(64).meta("SC_a_b")
@@ -166,8 +213,12 @@ def test_numbers_stay_above_what_was_seen_even_when_the_data_are_gone(redis: Red
 def test_every_row_is_in_the_log_of_its_shard(redis: Redis) -> None:
     sessions = make_sessions(redis)
     stored = commit(sessions, message("SC_a_b", "a", "1"), message("SC_a_b", "a", "2"))
+    stored += commit(sessions, message("SC_a_b", "a", "3"))
     log = redis.ask("XRANGE", f"{Keys(64).session_tag('SC_a_b')}:log", "-", "+")
-    assert [(fields[1], parse(fields[3]).seq) for _, fields in log] == [(b"SC_a_b", s.seq) for s in stored]
+    together, alone = (fields for _, fields in log)
+    assert together[:2] == [b"m", b"SC_a_b"] and together[2::2] == [b"e", b"e"]
+    assert alone[:2] == [b"s", b"SC_a_b"] and alone[2::2] == [b"e"]
+    assert [parse(entry).seq for entry in (*together[3::2], *alone[3::2])] == [s.seq for s in stored]
 
 
 def test_keys_that_must_expire_do(redis: Redis) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from store.keys import Keys
 from store.log import ARCHIVE, HOOKS, PUSH, Consumer, Row, message_of
 from store.redis import Redis
 from store.scripts import ALL
-from store.sessions import Message, Sessions
+from store.sessions import FAILED, STORED, Message, Sessions, Stored
 from store.settings import StoreSettings
 from tests.redis_server import Server
 from tests.waiting import wait_until
@@ -42,8 +42,8 @@ def make(redis: Redis) -> Make:
     return made
 
 
-def store(redis: Redis, *sessions: str) -> list[tuple[str, int]]:
-    """A message to each session; (session, seqId)."""
+def commit(redis: Redis, sessions: Sequence[str]) -> list[Stored]:
+    """A message to each session, all in one call."""
     kept = Sessions(redis, redis, KEYS, dedup_seconds=3600, log_seconds=0)
     messages = [
         Message(name, "a", "", pack_id, b"crc.", True, tail(14, 4, pack_id, stored_payload(s.MsgReq(content="x"))))
@@ -52,7 +52,17 @@ def store(redis: Redis, *sessions: str) -> list[tuple[str, int]]:
     outcome: list[Any] = []
     post(kept.commit, messages, False, lambda found, error: outcome.append(found))
     wait_until(lambda: outcome, "the commit")
-    return [(name, stored.seq) for name, stored in zip(sessions, outcome[0], strict=True)]
+    return list(outcome[0])
+
+
+def store(redis: Redis, *sessions: str) -> list[tuple[str, int]]:
+    """A message to each session, each in a call and so in a row of its own; (session, seqId)."""
+    return [(name, commit(redis, [name])[0].seq) for name in sessions]
+
+
+def store_together(redis: Redis, *sessions: str) -> list[tuple[str, int]]:
+    """The same in one call."""
+    return [(name, stored.seq) for name, stored in zip(sessions, commit(redis, sessions), strict=True)]
 
 
 def told(rows: list[Row]) -> list[tuple[str, int]]:
@@ -97,6 +107,60 @@ def test_a_row_says_what_was_stored_and_when(redis: Redis, make: Make) -> None:
     assert abs(row.stored - seq // 1000) < 1000 and row.tag == KEYS.session_tag("SC_a_b")
     mark = redis.ask("XADD", f"{TAGS[0]}:log", "*", "k", "group", "i", "GC_1")
     assert [(row.id, message_of(row)) for row in consumer.read(10)] == [(mark, None)]
+
+
+def test_messages_stored_together_share_rows_and_keep_their_order(redis: Redis, make: Make) -> None:
+    consumer = make()
+    consumer.open()
+    here, there, *_ = (name for n in range(99) if KEYS.session_tag(name := f"SC_u_{n}") == TAGS[0])
+    stored = store_together(redis, *[here, here, there, here] * 5, "SC_alone")
+    rows = read_all(consumer)
+    shared = [row for row in rows if row.tag == TAGS[0] and row.fields[1] in (here.encode(), there.encode())]
+    assert [(m.session, m.entry.seq) for row in shared if (m := message_of(row))] == stored[:-1]
+    assert [row.part for row in shared] == [*range(8), *range(8), *range(4)] and len({row.id for row in shared}) == 3
+    assert len({(row.tag, row.name) for row in rows}) == len(stored) and told(rows) == sorted(stored)
+    assert lengths(redis) == len({(row.tag, row.id) for row in rows})
+
+
+def test_a_shared_row_is_done_when_all_of_it_is(redis: Redis, make: Make) -> None:
+    consumer = make(idle=0.0)
+    consumer.open()
+    stored = store_together(redis, *["SC_a_b"] * 6)
+    rows = consumer.read(10)
+    consumer.ack(rows[:2])
+    consumer.ack(rows[3:])
+    consumer.ack([])
+    assert consumer.trim().groups[ARCHIVE].pending == 1
+    consumer._claim_at = 0.0
+    assert consumer.read(10) == []  # it works on one of them
+    consumer.ack(rows[2:3])
+    assert consumer.trim().groups[ARCHIVE].pending == 0 and lengths(redis) == 0
+    consumer.ack(rows)
+    assert told(rows) == sorted(stored)
+
+
+def test_of_a_shared_row_all_comes_again_when_one_part_does(redis: Redis, make: Make) -> None:
+    consumer = make(idle=0.0)
+    consumer.open()
+    stored = store_together(redis, *["SC_a_b"] * 6)
+    rows = consumer.read(10)
+    consumer.ack(rows[:2])
+    consumer.release(rows[2:3])
+    consumer.ack(rows[3:])
+    assert consumer.trim().groups[ARCHIVE].pending == 1
+    consumer._claim_at = 0.0
+    again = consumer.read(10)
+    assert told(again) == sorted(stored)
+    consumer.ack(again)
+    assert consumer.trim().groups[ARCHIVE].pending == 0
+
+
+def test_what_cannot_be_added_to_its_log_is_not_called_stored(redis: Redis) -> None:
+    redis.ask("SET", f"{TAGS[0]}:log", "no stream")
+    sessions = [f"SC_u_{n}" for n in range(40)]
+    for name, stored in zip(sessions, commit(redis, sessions), strict=True):
+        lost = KEYS.session_tag(name) == TAGS[0]
+        assert stored.status == (FAILED if lost else STORED) and ("WRONGTYPE" in stored.text) == lost
 
 
 def test_what_was_not_acknowledged_comes_again_after_a_restart(redis: Redis, make: Make) -> None:
