@@ -35,7 +35,7 @@ R = TypeVar("R")
 READ = 500
 """Rows read from the log at once, about: Redis, which messages wait for, is busy with them for 1 ms."""
 BATCH = 4000
-"""Rows of one transaction, at most. Rows of a session lie together, so what a commit writes is a page for each session
+"""Rows of one transaction, about. Rows of a session lie together, so what a commit writes is a page for each session
 that had a message since the last one: the more rows, the fewer pages each."""
 CONTENDED = 0.5
 """Share of its time that this process waits for a core from which on it leaves it to those that somebody waits for."""
@@ -94,11 +94,6 @@ class Drain:
         self._contention = Contention()
 
     @property
-    def waiting(self) -> int:
-        """Rows in the log, about: several may share one."""
-        return int(self.state.length * self._in_row)
-
-    @property
     def progress(self) -> Progress:
         """How far the archive is."""
         return self.state.groups.get(ARCHIVE, Progress(0, 0.0, 0))
@@ -114,7 +109,7 @@ class Drain:
                 if rows:
                     self._drain(rows)
                 contended = self._contention.share() > CONTENDED
-                patient = self.waiting < PATIENT_ROWS and self.progress.lag < PATIENT_SECONDS
+                patient = self.state.length < PATIENT_ROWS and self.progress.lag < PATIENT_SECONDS
                 self._archive.gives_way = patient
                 if not full:
                     self._wait(COLLECT_SECONDS if len(rows) >= MANY else POLL_SECONDS)
@@ -163,6 +158,7 @@ class Drain:
             self._stats.counts["late"] += len(late)
             left = {(row.tag, row.id) for row in late}
             rows = [row for row in rows if (row.tag, row.id) not in left]
+            bad = [(row, error) for row, error in bad if (row.tag, row.id) not in left]
         self._persist(self._consumer.ack, rows)
         self._stats.counts["archived"] += len(rows) - len(bad)
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from mesh.stats import Stats
     from store.events import Events
 
-ROWS = 1000
+ROWS = 250
+"""Rows in Redis read at once, of up to 8 messages each."""
 IDLE_SECONDS = 0.1
 STORE_SECONDS = 0.5
 TRIM_SECONDS = 5.0
@@ -76,7 +77,11 @@ class Feed:
             if not self._lease.good:
                 self._consumer.release(rows)  # whoever has it now reads them again
                 return False
-            self._events.add(events)
+            try:
+                self._events.add(events)
+            except StoreError:
+                self._consumer.take_back(rows)  # some may have been added: a repeated one has the same id
+                raise
             self._consumer.ack(rows)
             self._stats.counts["events"] += len(events)
         if self._trims and self._lease.clock >= self._trim_at:

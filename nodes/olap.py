@@ -77,7 +77,7 @@ class OlapNode(PackNode, StatisticsAnswers, ErasureAnswers, c.Archive, Search):
         )
         self._searcher = Searcher(self._store, partial(self._ask, self._archive.read))
         self.stats.gauge("unindexed", lambda: self._indexer.waiting)
-        self.stats.gauge("log.rows", lambda: self._drain.waiting)
+        self.stats.gauge("log.rows", lambda: self._drain.state.length)
         self.stats.gauge("lag_seconds", lambda: self._drain.progress.lag)
         self.stats.gauge("poisoned", lambda: self._drain.poisoned)
 
@@ -103,10 +103,10 @@ class OlapNode(PackNode, StatisticsAnswers, ErasureAnswers, c.Archive, Search):
         self._indexer.stop()
 
     def describe(self) -> dict[str, Any]:
-        waiting, progress = self._drain.waiting, self._drain.progress
+        state, progress = self._drain.state, self._drain.progress
         found: dict[str, Any] = {
             "archive": repr(self._archive.address),
-            "log": f"{waiting} rows, the archive is {progress.lag:.1f} s behind",
+            "log": f"{state.length} rows, the archive is {progress.lag:.1f} s behind",
         }
         if self._drain.trouble:
             found["trouble"] = self._drain.trouble
@@ -115,7 +115,7 @@ class OlapNode(PackNode, StatisticsAnswers, ErasureAnswers, c.Archive, Search):
         if self._indexer.progress:
             found["search"] = self._indexer.progress
         for part in ALARMS:
-            if waiting >= part * self._store.settings.log_rows:
+            if state.length >= part * self._store.settings.log_rows:
                 found["alarm"] = f"the log is full to {part:.0%}: messages are refused when it is full"
                 break
         return found
@@ -140,7 +140,7 @@ class OlapNode(PackNode, StatisticsAnswers, ErasureAnswers, c.Archive, Search):
         while True:
             gevent.sleep(SWEEP_SECONDS)
             with suppress(StoreError):
-                self._archive.write(dataset.note_drained, self.process.name, self._drain.waiting)
+                self._archive.write(dataset.note_drained, self.process.name, self._drain.state.length)
                 self._finisher.flush()
                 self.stats.counts["trimmed"] += self._store.window.sweep()
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from nodes.push_settings import PushSettings
 
 TYPES = (MSG_SINGLE_CHAT, MSG_GROUP_CHAT, MSG_BIZ_NOTIFY)
-ROWS = 1000
+ROWS = 250
+"""Rows in Redis read at once, of up to 8 messages each."""
 MAX_HELD = 50_000
 """Rows that rest or are gathered; more stay in the log."""
 IDLE_SECONDS = 0.1

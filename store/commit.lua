@@ -7,8 +7,7 @@
 --          the recent sessions it is noted in ('' = none; several are separated by spaces, and lie in other shards);
 --          marks: '1' it counts as unread, '2' it goes to its group's priority queue, '3' both, '0' neither; and 4 more:
 --          it is sent again, perhaps after so long that only the archive knows it
--- Returns  rows added to logs, then 4 per message: status, seqId, prevSeqId, membership version (of a group just checked,
---          else 0)
+-- Returns  4 per message: status, seqId, prevSeqId, membership version (of a group just checked, else 0)
 --          status 1 stored, 2 stored before, 3 same packId with other content, 4 not friends, 5 blocked,
 --          6 no such group, 7 not a member of it, 8 stored before and revoked, overridden or deleted since,
 --          9 the archive must be asked whether it was stored before, 10 behind such a one,
@@ -17,7 +16,7 @@
 -- Messages of one shard share a row of its log (store/log.py): adding and reading a row costs more than what is in it.
 local call, pack, unpack_, format = redis.call, struct.pack, struct.unpack, string.format
 local TRIM_EVERY = 32 -- the log is cut with one row in so many: each time costs 1.5 µs
-local IN_ROW = 8 -- messages of a row, at most: a row is what `[store] log_rows` counts
+local IN_ROW = 8 -- messages of a row, at most: `[store] log_rows` counts rows
 local PRIORITY_SECONDS = 2592000 -- 30 days, as in priority.py
 local FIRST, FIELDS = 6, 9 -- where in ARGV the messages begin, and of how many fields each is
 local floor, require_friend = tonumber(ARGV[1]), ARGV[2] == '1'
@@ -28,7 +27,7 @@ local bucket = math.floor(tonumber(time[1]) / dedup_seconds)
 -- As text once: a number costs more in a string or a command than most of what is done with it.
 local dedup_now, dedup_before = ':d:' .. bucket, ':d:' .. (bucket - 1)
 local broken, asked = {}, {}
-local rows, added, cut_off = {}, 0, {} -- rows that are gathered; how many were added; why a shard's could not be
+local rows, cut_off = {}, {} -- rows that are gathered; why one could not be added to the log of its shard
 local remembered = format('%.0f', now - dedup_seconds * 1000000) -- what is stored since is in the dedup
 local expiring = {} -- tables of digests that are known to expire
 local log_floor = format('%.0f', math.floor(now / 1000) - log_keep_ms)
@@ -56,7 +55,6 @@ local function add_row(tag)
     reply = redis.pcall('XADD', tag .. ':log', '*', unpack(row))
   end
   if type(reply) == 'table' then cut_off[tag] = reply.err end
-  added = added + 1
 end
 
 local function gather(tag, session, seq, entry)
@@ -140,7 +138,7 @@ local function store_and_note(i)
   return status, seq, prev, extra
 end
 
-local result, at = {}, 1
+local result, at = {}, 0
 for i = FIRST, #ARGV, FIELDS do
   local ok, status, seq, prev, extra = pcall(store_and_note, i)
   if not ok then
@@ -152,14 +150,18 @@ for i = FIRST, #ARGV, FIELDS do
   at = at + 4
 end
 for tag in pairs(rows) do add_row(tag) end
-if next(cut_off) then -- of what is in no log nobody may say that it is stored
+if next(cut_off) then -- what is in no log is taken back, and not called stored, nor are repeats of it
   for i = FIRST, #ARGV, FIELDS do
-    local at = 1 + (i - FIRST) / FIELDS * 4
-    if result[at + 1] == 1 and cut_off[ARGV[i]] then
-      result[at + 1], result[at + 2], result[at + 3], result[at + 4] = 0, 0, 0, cut_off[ARGV[i]]
+    local tag, at = ARGV[i], (i - FIRST) / FIELDS * 4
+    local status, seq = result[at + 1], result[at + 2]
+    if cut_off[tag] and (status == 1 or status == 2 or status == 8) then
+      if status == 1 then
+        call('ZREMRANGEBYSCORE', tag .. ':h:' .. ARGV[i + 1], number(seq), number(seq))
+        call('HDEL', tag .. dedup_now, ARGV[i + 4])
+      end
+      result[at + 1], result[at + 2], result[at + 3], result[at + 4] = 0, 0, 0, cut_off[tag]
     end
   end
 end
-result[1] = added
 keep_stamps()
 return result

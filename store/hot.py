@@ -78,10 +78,7 @@ class HotStore:
         self.friends = Friends(self.writes, self.reads, self.keys)
         self.profiles = Profiles(self.writes, self.reads, self.keys)
         self.window = Window(self.reads, self.keys, settings.hot_messages, settings.hot_seconds)
-        self.pressure = Pressure(
-            self.reads, self.keys.session_tags(), settings.log_rows, guarded=archived,
-            in_row=lambda: self.sessions.in_row,
-        )  # fmt: skip
+        self.pressure = Pressure(self.reads, self.keys.session_tags(), settings.log_rows, guarded=archived)
         self.api = ApiStore(
             self.writes, self.reads, self.keys, keep_seconds=settings.idempotency_seconds,
             dedup_seconds=settings.dedup_seconds,

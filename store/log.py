@@ -11,9 +11,9 @@
     consumer.trim()                                    # about every second; returns how far the groups are
 
 What a consumer may rely on:
-- **Every row comes at least once.** A row that was read and not acknowledged comes again: to the same consumer when it
-  starts again, to any consumer of the group once it lay for `idle` seconds (whoever held it is taken for dead). So
-  handling a row twice must do no harm.
+- **Every row comes at least once.** A row that was read and not acknowledged comes again, with those that share it in
+  Redis: to the same consumer when it starts again, to any consumer of the group once it lay for `idle` seconds (whoever
+  held it is taken for dead). So handling a row twice must do no harm.
 - Rows of one shard come in the order in which they were stored, but for those that come again. Two consumers of a group
   share the shards' rows, and then there is no order at all: go by `Entry.revision`, where the higher one is right.
 - Nothing is cut before every group has done it, or, but for `ARCHIVE`, is further behind than `[store] log_seconds`
@@ -35,7 +35,7 @@ cut with XTRIM MINID at the oldest row that some group has not done, never with 
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -82,7 +82,7 @@ class Row(NamedTuple):
     @property
     def name(self) -> str:
         """What no other row of the shard is called."""
-        return f"{self.id.decode()}.{self.part}" if self.part else self.id.decode()
+        return f"{self.id.decode()}-{self.part}" if self.part else self.id.decode()
 
     @property
     def stored(self) -> int:
@@ -99,8 +99,8 @@ class Message(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a group is, in all shards: rows given out and not acknowledged, seconds since the oldest row that it has
-    not done was stored (0: there is none), rows that it was passed over by this look."""
+    """How far a group is, in all shards, in rows of Redis: given out and not acknowledged, seconds since the oldest
+    one that it has not done was stored (0: there is none), those that it was passed over by this look."""
 
     pending: int
     lag: float
@@ -114,11 +114,12 @@ class State(NamedTuple):
     groups: dict[str, Progress]
 
 
-def _by_shard(rows: Iterable[Row]) -> dict[str, Counter[bytes]]:
-    """The ids of rows by their tags, and how many rows have each."""
-    found: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
-    for tag, row, _, _ in rows:
-        found[tag][row] += 1
+def _by_shard(rows: Iterable[Row]) -> dict[str, dict[bytes, int]]:
+    """The ids of rows by their tags, and of each a bit for each part."""
+    found: defaultdict[str, dict[bytes, int]] = defaultdict(dict)
+    for tag, row, _, part in rows:
+        ids = found[tag]
+        ids[row] = ids.get(row, 0) | 1 << part
     return found
 
 
@@ -133,7 +134,7 @@ def rows_of(tag: str, row: bytes, fields: Sequence[bytes]) -> list[Row]:
             rows.append(_new(Row, (tag, row, (b"s", session, b"e", value), len(rows))))
         else:
             session = value
-    return rows
+    return rows or [_new(Row, (tag, row, fields, 0))]
 
 
 def message_of(row: Row) -> Message | None:
@@ -190,7 +191,8 @@ class Consumer:
         self._name = name
         self._keep_ms = int(keep_seconds * 1000)
         self._idle_ms = int(idle * 1000)
-        self._held: defaultdict[str, Counter[bytes]] = defaultdict(Counter)  # by tag and id: given out and not done
+        self._held: defaultdict[str, dict[bytes, int]] = defaultdict(dict)  # given out: tag -> id -> parts not done
+        self._done: defaultdict[str, set[bytes]] = defaultdict(set)  # all parts are done, and Redis may not know it
         self._left: dict[str, str] = {}  # where rows may be given out to us that we have not: tag -> id that is read
         self._claim_at = 0.0  # when to look for rows of dead consumers
         self._away = Away()
@@ -209,7 +211,7 @@ class Consumer:
 
     def read(self, count: int) -> list[Row]:
         """Rows, of at most `count` in Redis: what was given out and did not arrive or was left by an earlier life, what
-        dead consumers left, then new ones. With less than `count` there are no more now."""
+        dead consumers left, then new ones: with less than `count` of these there are no more now."""
         try:
             reconnects = sum(server.reconnects for server in self._redis.servers())
             if reconnects != self._reconnects:  # what was under way ran once more: the first reply may have had rows
@@ -235,27 +237,29 @@ class Consumer:
         return self._take(self._read(dict.fromkeys(tags, NEW), count))
 
     def ack(self, rows: Iterable[Row]) -> None:
-        """These are done. Harmless when repeated. Those of a server, one of a Cluster, that does not answer come
-        again, with those that share their ids."""
-        whole: defaultdict[str, list[bytes]] = defaultdict(list)
-        partly: list[tuple[Counter[bytes], bytes, int]] = []
-        for tag, counts in _by_shard(rows).items():
+        """These are done. Harmless when repeated. What a call could not say because it raised, the next one says, too.
+        Those of a server, one of a Cluster, that does not answer come again, with those that share their ids."""
+        for tag, ids in _by_shard(rows).items():
             held = self._held[tag]
-            for row, count in counts.items():
-                open_ = held[row]
-                if open_ > count:
-                    partly.append((held, row, count))
-                elif open_:
-                    whole[tag].append(row)
-        self._redis.ask_each([("XACK", tag + LOG, self.group, *ids) for tag, ids in whole.items()])
-        for held, row, count in partly:
-            held[row] -= count
-        self._hold_no_more(whole)
+            for row, parts in ids.items():
+                if row in held:
+                    held[row] &= ~parts
+                    if not held[row]:
+                        self._done[tag].add(row)
+        self._redis.ask_each([("XACK", tag + LOG, self.group, *ids) for tag, ids in self._done.items()])
+        done, self._done = self._done, defaultdict(set)
+        self._hold_no_more(done)
 
     def release(self, rows: Iterable[Row]) -> None:
         """These are not done: they come again when they have lain for `idle` seconds, to whichever consumer, with
         those that share their ids."""
         self._hold_no_more(_by_shard(rows))
+
+    def take_back(self, rows: Iterable[Row]) -> None:
+        """These are not done: the next `read` begins with them, and those that share their ids."""
+        by_shard = _by_shard(rows)
+        self._hold_no_more(by_shard)
+        self._left.update(dict.fromkeys(by_shard, "0"))
 
     def trim(self) -> State:
         """Cut what all groups have done; how far they are."""
@@ -279,8 +283,8 @@ class Consumer:
     # ---- inside
 
     def _take(self, rows: list[Row]) -> list[Row]:
-        for tag, counts in _by_shard(rows).items():
-            self._held[tag].update(counts)
+        for tag, ids in _by_shard(rows).items():
+            self._held[tag].update(ids)
         return rows
 
     def _hold_no_more(self, by_shard: Mapping[str, Iterable[bytes]]) -> None:

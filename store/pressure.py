@@ -6,7 +6,6 @@ second by itself, so the limit holds also while no olap node runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,17 +23,14 @@ MEMORY = 0.8
 
 class Pressure:
     """The look at Redis. `full` says why messages are refused now, "" when they are taken. `guarded`: also when Redis
-    has lost its data, until they are restored from the archive. `in_row`: messages in a row of the log, of late."""
+    has lost its data, until they are restored from the archive."""
 
-    def __init__(
-        self, client: Client, tags: list[str], log_rows: int, *, guarded: bool, in_row: Callable[[], float]
-    ) -> None:
+    def __init__(self, client: Client, tags: list[str], log_rows: int, *, guarded: bool) -> None:
         self.full = ""
         self._client = client
         self._rows = dict.fromkeys(tags, 0)  # in the log of each shard, where it could be asked
         self._log_rows = log_rows
         self._guarded = guarded
-        self._in_row = in_row
         self._emptied = False
         self._memory: list[tuple[int, int]] = []  # used and most, of each server that answered
         self._answers = 0  # still to come
@@ -42,8 +38,8 @@ class Pressure:
 
     @property
     def rows(self) -> int:
-        """In the log: about so many messages."""
-        return int(sum(self._rows.values()) * self._in_row())
+        """In the log."""
+        return sum(self._rows.values())
 
     def start(self) -> None:
         """Begin to look. Harmless when repeated."""

@@ -28,8 +28,6 @@ LATE_US = int(2 * TOUCH_SECONDS * 1_000_000)
 """A stamp that is older than its session's newest message by more than this was not noted."""
 UNTOUCHED_MAX = 10_000
 """Activities kept while Redis cannot be reached."""
-DENSITY_WEIGHT = 0.05
-"""Of one call in `Sessions.in_row`."""
 BATCH = 64
 """Messages per script call: Redis answers other clients between two of them."""
 
@@ -105,8 +103,6 @@ class Sessions:
         self._log_keep_ms = log_seconds * 1000
         self._touched: set[Activity] = set()  # lately
         self._forget_at = 0.0  # when to empty it
-        self.in_row = 1.0
-        """Messages in a row of the log, of late."""
         self._untouched: list[Activity] = []  # what could not be written; goes with the next ones
 
     def commit(self, messages: Sequence[Message], require_friend: bool, done: StoredDone) -> None:
@@ -136,7 +132,6 @@ class Sessions:
             outcomes = []
             active: list[Activity] = []
             fields = iter(reply)
-            rows = next(fields)
             for status, seq, prev, extra, activity in zip(fields, fields, fields, fields, fresh, strict=True):
                 if status == FAILED:
                     outcomes.append(Stored(status, seq, prev, 0, extra.decode()))
@@ -146,8 +141,6 @@ class Sessions:
                     self._floor = seq
                 if activity and status in (STORED, REPEATED, CHANGED):
                     active += activity
-            if rows:
-                self.in_row += DENSITY_WEIGHT * (len(outcomes) / rows - self.in_row)
             if together:
                 self._touched.update(active)
             elif active:

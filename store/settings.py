@@ -43,9 +43,9 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     archive: str = "embedded"
     """Where an olap node keeps everything for ever: "embedded": a SQLite file in the data directory; else sqlite:///FILE
     or mysql://USER:PASSWORD@HOST[:PORT]/DATABASE (MySQL 8, MariaDB 10.11)."""
-    log_rows: int = 5_000_000
-    """Rows that may wait in the log; with more, messages are refused (code 7) until it is shorter. A row is a
-    message and takes its size and about 300 bytes of Redis, less where several of a session come at once."""
+    log_rows: int = 2_000_000
+    """Rows that may wait in the log; with more, messages are refused (code 7) until it is shorter. A row takes about
+    300 bytes of Redis and its message, or up to 8 that came at once."""
 
     hot_messages: int = 1000
     """Messages of a session that Redis keeps at most; older ones lie in the archive, and readers notice nothing."""

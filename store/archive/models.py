@@ -54,7 +54,7 @@ class Poison(Model):
 
     tag = AsciiField(max_length=ID_LENGTH)
     entry = AsciiField(max_length=ID_LENGTH)
-    """Its id in the log of the shard `tag`."""
+    """Its name in the log of the shard `tag` (`store.log.Row.name`)."""
     time = peewee.BigIntegerField()
     """When it was set aside, ms."""
     error: Any = peewee.TextField()

@@ -204,7 +204,7 @@ def test_a_locked_sqlite_stalls_no_node(user: Callable[[], str]) -> None:
         lock.execute("BEGIN EXCLUSIVE")
         sent = say(raw, "ben", 50, "locked")
         server = server_of(system)
-        wait_until(lambda: sum(server.xlen(key) for key in server.scan_iter("{s*}:log")) >= 7, "rows wait")  # 50 / 8
+        wait_until(lambda: sum(server.xlen(key) for key in server.scan_iter("{s*}:log")) >= 7, "50 messages wait")
         status = lambda: system.status()["all-1"]["nodes"]["olap"]  # noqa: E731
         wait_until(lambda: "locked" in status().get("trouble", ""), "status tells of it", 20)
         assert seqs(raw, sent[0].session)[:50] == [m.seq for m in sent[::-1]]

@@ -155,7 +155,7 @@ def test_messages_are_refused_before_the_log_is_full_and_taken_when_it_is_draine
     pid = narrow.pid("cold-1")
     narrow.signal(pid, signal.SIGSTOP)
     sent, refused = 0, None
-    for _ in range(100):
+    for _ in range(300):  # a row holds up to 8
         ids = [raw.request(t.MSG_SINGLE_CHAT, s.MsgReq(to="b", content="x"), "", COUNTER) for _ in range(100)]
         codes = [(a.error_code.code, a.error_code.retry_after) for a in map(raw.answer, ids)]
         assert {c for c, _ in codes} <= {0, 7}

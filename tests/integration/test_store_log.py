@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from store.keys import Keys
 from store.log import ARCHIVE, HOOKS, PUSH, Consumer, Row, message_of
 from store.redis import Redis
 from store.scripts import ALL
-from store.sessions import FAILED, STORED, Message, Sessions, Stored
+from store.sessions import FAILED, REPEATED, STORED, Message, Sessions, Stored
 from store.settings import StoreSettings
 from tests.redis_server import Server
 from tests.waiting import wait_until
@@ -42,12 +42,13 @@ def make(redis: Redis) -> Make:
     return made
 
 
-def commit(redis: Redis, sessions: Sequence[str]) -> list[Stored]:
+def commit(redis: Redis, sessions: Sequence[str], packs: Iterable[str] = map(str, _pack_ids)) -> list[Stored]:
     """A message to each session, all in one call."""
     kept = Sessions(redis, redis, KEYS, dedup_seconds=3600, log_seconds=0)
+    payload = stored_payload(s.MsgReq(sender="a", to="b", content="x"))
     messages = [
-        Message(name, "a", "", pack_id, b"crc.", True, tail(14, 4, pack_id, stored_payload(s.MsgReq(content="x"))))
-        for name, pack_id in zip(sessions, map(str, _pack_ids), strict=False)
+        Message(name, "a", "", pack_id, b"crc.", True, tail(14, 4, pack_id, payload))
+        for name, pack_id in zip(sessions, packs, strict=False)
     ]  # fmt: skip
     outcome: list[Any] = []
     post(kept.commit, messages, False, lambda found, error: outcome.append(found))
@@ -129,6 +130,7 @@ def test_a_shared_row_is_done_when_all_of_it_is(redis: Redis, make: Make) -> Non
     rows = consumer.read(10)
     consumer.ack(rows[:2])
     consumer.ack(rows[3:])
+    consumer.ack(rows[3:])  # whoever says it twice means no other part
     consumer.ack([])
     assert consumer.trim().groups[ARCHIVE].pending == 1
     consumer._claim_at = 0.0
@@ -151,16 +153,49 @@ def test_of_a_shared_row_all_comes_again_when_one_part_does(redis: Redis, make: 
     consumer._claim_at = 0.0
     again = consumer.read(10)
     assert told(again) == sorted(stored)
+    consumer.ack([*rows[1:], *again[1:]])  # from both times
+    assert consumer.trim().groups[ARCHIVE].pending == 1
+    consumer.take_back(again[:1])
+    assert told(consumer.read(10)) == sorted(stored)
     consumer.ack(again)
     assert consumer.trim().groups[ARCHIVE].pending == 0
 
 
+def test_what_is_done_is_said_with_the_next_call_when_it_could_not_be(server: Server) -> None:
+    redis = Redis(server.address, ALL)
+    wait_until_ready(redis, 10)
+    consumer = Consumer(redis, TAGS, ARCHIVE, "one", keep_seconds=600.0)
+    consumer.open()
+    store_together(redis, *["SC_a_b"] * 6)
+    rows = consumer.read(10)
+    consumer.ack(rows[:2])
+    server.signal(signal.SIGKILL)
+    with pytest.raises(StoreError):
+        consumer.ack(rows[2:])
+    server.start()
+    wait_until_ready(redis, 10)
+    consumer.ack([])
+    assert consumer.trim().groups[ARCHIVE].pending == 0 and consumer.read(10) == []
+    redis.close()
+
+
 def test_what_cannot_be_added_to_its_log_is_not_called_stored(redis: Redis) -> None:
     redis.ask("SET", f"{TAGS[0]}:log", "no stream")
-    sessions = [f"SC_u_{n}" for n in range(40)]
-    for name, stored in zip(sessions, commit(redis, sessions), strict=True):
-        lost = KEYS.session_tag(name) == TAGS[0]
-        assert stored.status == (FAILED if lost else STORED) and ("WRONGTYPE" in stored.text) == lost
+    sessions = [f"SC_u_{n % 20}" for n in range(40)]
+    packs = [str(n) for n in range(20)] * 2  # each is repeated in the same call
+    for first, then in ((STORED, REPEATED), (REPEATED, REPEATED)):  # and all in a second one
+        outcome = commit(redis, sessions, packs)
+        for n, (name, stored) in enumerate(zip(sessions, outcome, strict=True)):
+            lost = KEYS.session_tag(name) == TAGS[0]
+            assert stored.status == (FAILED if lost else first if n < 20 else then)
+            assert ("WRONGTYPE" in stored.text) == lost
+    gone = next(name for name in sessions if KEYS.session_tag(name) == TAGS[0])
+    assert redis.ask("EXISTS", KEYS.history(gone)) == 0
+    redis.ask("DEL", f"{TAGS[0]}:log")
+    statuses = {KEYS.session_tag(name) == TAGS[0]: [] for name in sessions}
+    for name, stored in zip(sessions[:20], commit(redis, sessions[:20], packs), strict=True):
+        statuses[KEYS.session_tag(name) == TAGS[0]].append(stored.status)
+    assert set(statuses[True]) == {STORED} and set(statuses[False]) == {REPEATED}
 
 
 def test_what_was_not_acknowledged_comes_again_after_a_restart(redis: Redis, make: Make) -> None:
@@ -183,7 +218,9 @@ def test_rows_of_a_dead_consumer_and_lost_replies_are_taken_over(redis: Redis, m
     dead.open()
     alive.open()
     store(redis, "SC_a_b", "SC_c_d")
+    store_together(redis, *["SC_a_b"] * 5)
     lost = dead.read(10)
+    dead.ack([row for row in lost if row.part == 1])  # of the shared one
     alive._claim_at = 0.0
     taken = alive.read(10)
     assert told(taken) == told(lost)
@@ -289,13 +326,14 @@ def test_nothing_is_lost_when_redis_is_killed_between(server: Server) -> None:
     wait_until_ready(redis, 10)
     consumer = Consumer(redis, TAGS, ARCHIVE, "one", keep_seconds=600.0, idle=0.0)
     consumer.open()
-    stored = store(redis, *[f"SC_u_{n}" for n in range(40)])
+    stored = store_together(redis, *[f"SC_u_{n}" for n in range(40)])
+    stored += store(redis, *[f"SC_u_{n}" for n in range(20)])
     seen: list[Row] = []
     for part in range(4):
-        rows = consumer.read(10)
+        rows = consumer.read(4)
         seen += rows
         if part % 2:
-            consumer.ack(rows)
+            consumer.ack(rows[: len(rows) - part])  # of the last shared one perhaps not all
         server.signal(signal.SIGKILL)
         server.start()
         consumer.trim()
