@@ -166,7 +166,9 @@ class HotStore:
                 self.writes.ask_all([("UNLINK", f"{tag}:log") for tag in self.keys.user_tags()])
         found = self.writes.ask("HGET", keys.DATASET, "shards").decode()
         if found != shards:
-            raise ConfigError(f"[store] shards: these data were made with {found} shards, not {shards}: set it so")
+            raise ConfigError(
+                f"[store] shards: these data were made with {found} shards, not {shards}: set shards = {found}"
+            )
 
     def dataset(self) -> str:
         """The id of the data in Redis, "" when there are none (any more). In a greenlet. Raises `StoreError`."""
