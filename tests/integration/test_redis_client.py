@@ -29,7 +29,7 @@ from store.sessions import (
     Message,
     Sessions,
     Stored,
-)  # fmt: skip
+)
 from store.users import Users
 from tests.redis_server import Server
 from tests.waiting import wait_until
