@@ -103,12 +103,12 @@ class Pool:
 
     def choose(self, key: str | None, time: float) -> Instance | None:
         """The instance for a new call, or None when none is open."""
-        if key is not None:
-            return self._owner(key, time)
-        if len(self.instances) == 1:  # the usual case; drawing at random costs as much as all else of a call
+        if len(self.instances) == 1:  # the usual case; to hash or to draw costs as much as all else of a call
             only = self.instances[0]
             if only.up and only.state == "serving" and not only.ejected_until:
                 return only
+        if key is not None:
+            return self._owner(key, time)
         candidates = self._candidates(time)
         if not candidates:
             return None

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgpack
+import msgspec
+
 from mesh.loop import now
 from store import entries
 from store.client import Call, Client
@@ -87,6 +90,8 @@ class Page(NamedTuple):
 Activity = tuple[str, str]
 """A user, and a session in which something happened that concerns him."""
 _new = tuple.__new__
+_pack = msgpack.Packer(use_bin_type=False).pack  # Redis' msgpack knows no type for bytes
+_decode = msgspec.msgpack.Decoder(list).decode
 
 StoredDone = Callable[[Sequence[Stored] | None, "Exception | None"], None]
 
@@ -112,18 +117,17 @@ class Sessions:
         `messages` are at most `BATCH`. An error of `done` means that nothing is known of any of them.
         """
         tag_of, recent = self._keys.session_tag, self._keys.recent
-        args: list[Any] = [
-            self._floor, 1 if require_friend else 0, self._dedup_seconds, self._log_keep_ms, self._keys.stamp_step,
-        ]  # fmt: skip
         lately = self._lately()
         fresh = [[of for user in m.users if (of := (user, m.session)) not in lately] for m in messages]
         together = self._writes.together
-        for m, activity in zip(messages, fresh, strict=True):
-            args += (
+        rows = [
+            (
                 tag_of(m.session), m.session, m.sender, m.peer, dedup_field(m.session, m.sender, m.pack_id), m.crc,
                 m.countable + 2 * m.priority + 4 * m.again, m.tail,
                 " ".join([recent(user) for user, _ in activity]) if activity and together else "",
-            )  # fmt: skip
+            )
+            for m, activity in zip(messages, fresh, strict=True)
+        ]  # fmt: skip
 
         def stored(reply: Any, error: Exception | None) -> None:
             if error is not None:
@@ -131,10 +135,9 @@ class Sessions:
                 return
             outcomes = []
             active: list[Activity] = []
-            fields = iter(reply)
-            for status, seq, prev, extra, activity in zip(fields, fields, fields, fields, fresh, strict=True):
+            for status, seq, prev, extra, activity in zip(*_decode(reply), fresh, strict=True):
                 if status == FAILED:
-                    outcomes.append(Stored(status, seq, prev, 0, extra.decode()))
+                    outcomes.append(Stored(status, seq, prev, 0, extra))
                     continue
                 outcomes.append(Stored(status, seq, prev, extra))
                 if seq > self._floor:
@@ -147,7 +150,10 @@ class Sessions:
                 self.touch(active)
             done(outcomes, None)
 
-        self._writes.evaluate(stored, COMMIT, (args[5],), args)
+        self._writes.evaluate(stored, COMMIT, (rows[0][0],), (
+            self._floor, 1 if require_friend else 0, self._dedup_seconds, self._log_keep_ms, self._keys.stamp_step,
+            _pack(list(zip(*rows, strict=True))),
+        ))  # fmt: skip
 
     def touch(self, activity: Iterable[Activity]) -> None:
         """Note activity for the users' recent sessions, unless it was noted within TOUCH_SECONDS."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
@@ -99,6 +100,10 @@ def test_flushed_scripts_are_loaded_again(redis: Redis) -> None:
 
 def make_sessions(redis: Client, **options: int) -> Sessions:
     return Sessions(redis, redis, Keys(64), **{"dedup_seconds": 3600, "log_seconds": 600, **options})
+
+
+def pairs_of(fields: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(fields[::2], fields[1::2], strict=True))
 
 
 def message(session: str, sender: str, pack_id: str, text: bytes = b"x", peer: str = "") -> Message:
@@ -198,7 +203,52 @@ def test_a_message_that_fails_is_not_overtaken_and_others_are_left_alone(redis: 
         sessions, message("SC_a_b", "a", "1"), message("SC_c_d", "c", "1"), message("SC_a_b", "a", "2")
     )  # fmt: skip
     assert [s.status for s in found] == [FAILED, STORED, FAILED]
-    assert "WRONGTYPE" in found[0].text and "behind" in found[2].text
+    assert "WRONGTYPE" in found[0].text and "WRONGTYPE" in found[2].text
+    redis.ask("DEL", Keys(64).history("SC_a_b"))
+    found = commit(sessions, message("SC_a_b", "a", "1"), message("SC_a_b", "a", "2"))
+    assert [s.status for s in found] == [STORED, STORED] and found[0].prev == 0
+
+
+def test_messages_of_a_session_that_come_together_are_as_if_each_had_come_alone(redis: Redis) -> None:
+    sessions = make_sessions(redis)
+    first = commit(sessions, message("SC_a_b", "a", "0"))[0]
+    news = [message("SC_a_b", sender, f"{n}") for n, sender in enumerate("aabab")]
+    news[2] = news[2]._replace(countable=False)
+    found = commit(sessions, *news[1:3], message("SC_c_d", "c", "1"), *news[3:])
+    mine = [first, *found[:2], *found[3:]]
+    assert [s.status for s in found] == [STORED] * 5
+    assert [s.prev for s in mine] == [0, *(s.seq for s in mine[:-1])]
+    entries = [parse(entry) for entry in redis.ask("ZRANGE", Keys(64).history("SC_a_b"), 0, -1)]
+    assert [(e.seq, e.prev, e.n, e.pack_id) for e in entries] == [
+        (s.seq, s.prev, n, f"{k}") for k, (s, n) in enumerate(zip(mine, (1, 2, 2, 3, 4), strict=True))
+    ]
+    head = pairs_of(redis.ask("HGETALL", Keys(64).meta("SC_a_b")))
+    assert head == {
+        b"q": b"%d" % mine[4].seq, b"n": b"4", b"r:a": b"%d:3" % mine[3].seq, b"r:b": b"%d:4" % mine[4].seq,
+    }  # fmt: skip
+
+
+def test_a_repeat_among_messages_that_come_together(redis: Redis) -> None:
+    sessions = make_sessions(redis)
+    one, two = message("SC_a_b", "a", "1"), message("SC_a_b", "a", "2")
+    found = commit(sessions, one, two, one, one._replace(crc=b"else"))
+    assert [s.status for s in found] == [STORED, STORED, REPEATED, CONFLICT]
+    assert (found[2].seq, found[2].prev) == (found[0].seq, found[0].prev)
+    assert redis.ask("ZCARD", Keys(64).history("SC_a_b")) == 2
+
+
+def test_what_cannot_be_written_as_a_whole_is_taken_back(redis: Redis) -> None:
+    sessions, keys = make_sessions(redis), Keys(64)
+    urgent = message("GC_g", "a", "1")._replace(priority=True)
+    queue = f"{keys.session_tag('GC_g')}:c:GC_g"
+    redis.ask("SET", queue, "not a sorted set")
+    found = commit(sessions, message("GC_g", "a", "0"), urgent, urgent, message("SC_c_d", "c", "1"))
+    assert [s.status for s in found] == [FAILED, FAILED, FAILED, STORED]
+    assert redis.ask("ZCARD", keys.history("GC_g")) == 0
+    redis.ask("DEL", queue)
+    found = commit(sessions, message("GC_g", "a", "0"), urgent, urgent)
+    assert [s.status for s in found] == [STORED, STORED, REPEATED]
+    assert redis.ask("ZCARD", keys.history("GC_g")) == 2
 
 
 def test_numbers_stay_above_what_was_seen_even_when_the_data_are_gone(redis: Redis) -> None:
