@@ -205,6 +205,7 @@ class Process:
             node.serve()
         self._served = True
         settle_gc()
+        self.watchdog.started()
         self.log.info("serving", nodes=",".join(self.spec.nodes), pid=os.getpid())
         ready()
 

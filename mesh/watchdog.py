@@ -19,6 +19,8 @@ TICK = 0.05
 """Seconds between the loop's signs of life."""
 BLOCKED_AFTER = 0.25
 """Seconds without a sign of life after which the stack of the loop's thread is logged, once per blockage."""
+STARTING = 2.0
+"""The same while a process starts: it imports, connects and collects, beside others that do the same."""
 
 _start_thread: Callable[..., Any] = monkey.get_original("_thread", "start_new_thread")
 _get_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident")
@@ -28,7 +30,7 @@ _sleep: Callable[[float], None] = monkey.get_original("time", "sleep")
 class Watchdog:
     """Measures hub lag (`worst`, reset at each reading) and logs who blocks."""
 
-    def __init__(self, log: Log, blocked_after: float = BLOCKED_AFTER) -> None:
+    def __init__(self, log: Log, blocked_after: float = STARTING) -> None:
         self._log = log
         self._blocked_after = blocked_after
         self._thread_id = _get_ident()
@@ -50,6 +52,11 @@ class Watchdog:
         """The longest lag in seconds since the last reading."""
         worst, self._worst = self._worst, 0.0
         return worst
+
+    def started(self) -> None:
+        """The process serves: from now on nothing may take long."""
+        self._last = now()
+        self._blocked_after = BLOCKED_AFTER
 
     def stop(self) -> None:
         self._running = False

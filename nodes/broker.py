@@ -51,12 +51,14 @@ from packs.websocket import WebSocketConnection
 
 RESYNC_SECONDS = 5.0
 """Over how long the hint to resync is spread."""
-RESYNC_STEP = 0.1
+STEP_SECONDS = 0.1
+"""Between two parts of what is done with all connections, one after the other."""
 QUARANTINE_SECONDS = 5.0
 """How long nothing else of its session passes after a failed message that does not come again: the client may have sent
 more before it reads the answer, and send again from the failed one on after it."""
 RETRY_AFTER_MS = 500
 SWEEP_SECONDS = 1.0
+"""How often each connection is looked at, about."""
 CLOSE_AT_ONCE = 100
 """Connections that a draining broker closes before others get their turn."""
 PLAIN = ~(COMPRESS_MASK | CRYPTO_MASK)
@@ -92,10 +94,12 @@ class BrokerNode(Node):
         self._auth_mode = self.section("auth").mode
         self._next_connection = 0
         self._endpoints: dict[str, str] = {}
+        self._sweep_queue: list[Client] = []
+        self._sweep_share = 0
         self._resync_queue: list[Client] = []
         self._resync_share = 0
         self._reports = Outcomes(self, self.olap, self._outcomes) if self.olap is not None else None
-        self._timers = [Every(SWEEP_SECONDS, self._sweep), Every(RESYNC_STEP, self._resync_some)]
+        self._timers = [Every(SWEEP_SECONDS, self.logins.report), Every(STEP_SECONDS, self._step)]
         self.process.fanout.listen(publications.USER, self._publication)
         self.process.fanout.listen(publications.GROUP, self._group_publication)
         self.process.fanout.listen(publications.PRESENCE, self.watches.published)
@@ -200,13 +204,22 @@ class BrokerNode(Node):
         self.stats.counts[f"connections.closed.{reason}"] += 1
         self.logins.leave(client)
 
-    def _sweep(self) -> None:
-        """Close connections that are past a deadline. Once a second."""
+    def _step(self) -> None:
+        self._sweep_some()
+        self._resync_some()
+
+    def _sweep_some(self) -> None:
+        """Close connections that are past a deadline. Each is looked at once a second, a part of them at a time: nobody
+        waits while many are looked at."""
+        if not self._sweep_queue:
+            self._sweep_queue = [c for c in self.streams.open.values() if isinstance(c, Client)]
+            self._sweep_share = int(len(self._sweep_queue) * STEP_SECONDS / SWEEP_SECONDS) + 1
         settings: BrokerSettings = self.settings
         time = now()
-        self.logins.report()
-        for client in list(self.streams.open.values()):
-            assert isinstance(client, Client)
+        for _ in range(min(self._sweep_share, len(self._sweep_queue))):
+            client = self._sweep_queue.pop()
+            if not client.open:
+                continue
             reason = client.overdue(time, settings)
             if reason is not None:
                 client.close(reason.value)
@@ -404,7 +417,7 @@ class BrokerNode(Node):
     def _publications_lost(self, publisher: str, reason: str) -> None:
         queued = set(map(id, self._resync_queue))
         self._resync_queue += [c for clients in self.online.values() for c in clients if id(c) not in queued]
-        self._resync_share = int(len(self._resync_queue) * RESYNC_STEP / RESYNC_SECONDS) + 1
+        self._resync_share = int(len(self._resync_queue) * STEP_SECONDS / RESYNC_SECONDS) + 1
         self.logins.recheck()
         self.memberships.reread()
         self.watches.stirred()

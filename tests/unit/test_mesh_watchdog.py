@@ -32,3 +32,19 @@ def test_a_blocked_loop_is_logged_with_the_stack_of_who_blocks_it(capfd: pytest.
         assert watchdog.blocked >= 1
     finally:
         watchdog.stop()
+
+
+def test_a_process_that_starts_may_take_a_while(capfd: pytest.CaptureFixture[str]) -> None:
+    watchdog = Watchdog(get_log("test"))
+    try:
+        with own_logs():
+            patched_time.sleep(0.1)
+            guilty_function()
+            wait_until(lambda: watchdog.worst() > 0.3, "the lag to be measured")
+            assert "guilty_function" not in capfd.readouterr().err
+            watchdog.started()
+            guilty_function()
+            wait_until(lambda: watchdog.worst() > 0.3, "the lag to be measured")
+        assert "guilty_function" in capfd.readouterr().err
+    finally:
+        watchdog.stop()
