@@ -6,7 +6,7 @@ does for the members of a group. Sinks acknowledge by a cast, so that the source
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import getpid
 from typing import Any, NamedTuple, Protocol
 
@@ -132,7 +132,7 @@ class SourceNode(Node, Source):
         last = min(self._acknowledged.values()) + self._window
         while self._number < last:
             self._number += 1
-            self.publish(ROOM, _encode((self._number, TEXT)))
+            self.publish(ROOM, (self._number, TEXT))
 
     def holders(self, prefix: str, count: int) -> int:
         fanout = self.process.fanout
@@ -196,7 +196,7 @@ class SinkNode(Node, Sink):
             streams.close()
         return self._received
 
-    def _publication(self, _room: str, items: list[Any]) -> None:
+    def _publication(self, _room: str, items: Sequence[Any]) -> None:
         publications, deliveries, gaps = self._received
         members = self._members if self._streams is None else list(self._streams.open.values())
         for number, text in items:

@@ -19,10 +19,9 @@ Publisher and subscriber of one process hand publications over directly, in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgpack
 import msgspec
 
 from mesh.link import Publisher, Sockets
@@ -41,10 +40,11 @@ MARKER_SECONDS = 10.0
 _BEACON_TOPIC = b"!"
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple).decode
-_unpack_items = msgspec.msgpack.Decoder(list).decode
-_array = msgpack.Packer().pack_array_header
+_unpack_items = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
 
-Listener = Callable[[str, list[Any]], None]
+Item = tuple[Any, ...]
+"""What can be encoded as msgpack, lists as tuples."""
+Listener = Callable[[str, Sequence[Item]], None]
 """(topic, items): called on the hub for each frame; the topic without its prefix."""
 Confirmed = Callable[[bool], None]
 """Called with True when all live publishers confirmed, or with False when the wait was cut off."""
@@ -89,7 +89,7 @@ class Fanout:
         # publishing
         self._socket: Publisher | None = sockets.publisher(binds, self._subscription) if binds is not None else None
         self._remote: dict[bytes, int] = {}  # topic -> subscriber processes, this one not counted
-        self._out: dict[bytes, list[bytes]] = {}
+        self._out: dict[bytes, list[Item]] = {}
         self._tick = Tick(self._flush)
         self._markers_missing = set(subscriber_processes) - {process}
         self._own = [f"{process}/{start}"] if process in subscriber_processes else []
@@ -110,15 +110,15 @@ class Fanout:
 
     # ---- publishing
 
-    def publish(self, topic: str, body: bytes) -> None:
-        """Send `body` (one msgpack item) to all subscribers of `topic` at the end of this turn. Best effort."""
+    def publish(self, topic: str, item: Item) -> None:
+        """Send `item`, which stays as it is, to all subscribers of `topic` at the end of this turn. Best effort."""
         key = topic.encode()
-        bodies = self._out.get(key)
-        if bodies is None:
-            self._out[key] = [body]
+        items = self._out.get(key)
+        if items is None:
+            self._out[key] = [item]
             self._tick.arm()
         else:
-            bodies.append(body)
+            items.append(item)
 
     def holders(self, topic: str) -> int:
         """How many processes subscribe `topic`. 0 is certain only when `complete`."""
@@ -158,10 +158,9 @@ class Fanout:
     def _flush(self) -> None:
         out, self._out = self._out, {}
         socket = self._socket
-        for key, bodies in out.items():
-            items = _array(len(bodies)) + (bodies[0] if len(bodies) == 1 else b"".join(bodies))
+        for key, items in out.items():
             if key in self._remote and socket is not None:
-                socket.send(b"%b\0m%b" % (key, items))
+                socket.send(b"%b\0m%b" % (key, _pack(items)))
             if key in self._local:
                 self._deliver(key, items)
         if socket is not None:
@@ -303,7 +302,7 @@ class Fanout:
         kind = rest[:1]
         if kind == b"m":
             if key in self._local:
-                self._deliver(key, rest[1:])
+                self._deliver(key, _unpack_items(rest[1:]))
             return
         item = _unpack(rest[1:])
         if kind == b"c":
@@ -313,10 +312,10 @@ class Fanout:
         elif kind == b"k" and key == self._marker:
             self._marker_answered(*item)
 
-    def _deliver(self, key: bytes, items: bytes) -> None:
+    def _deliver(self, key: bytes, items: Sequence[Item]) -> None:
         listener = self._listeners.get(key[:2])
         if listener is not None:
-            listener(key[2:].decode(), _unpack_items(items))
+            listener(key[2:].decode(), items)
 
     def _beacon_came(self, process: str, start: str, beacons: int, lossy: int) -> None:
         publisher = self._publishers.get(process)

@@ -114,9 +114,9 @@ class Node:
         """A proxy for a contract that several kinds implement. Raises `ConfigError` when the topology lacks `kind`."""
         return typing.cast(C, self.process.proxy(contract_class, kind, needed_by=self.kind))
 
-    def publish(self, topic: str, body: bytes) -> None:
-        """Publish one msgpack item; best effort, cannot fail (`mesh/fanout.py`)."""
-        self.process.fanout.publish(topic, body)
+    def publish(self, topic: str, item: tuple[Any, ...]) -> None:
+        """Publish an item; best effort, cannot fail (`mesh/fanout.py`)."""
+        self.process.fanout.publish(topic, item)
 
     def spawn(self, function: Callable[..., Any], *args: Any) -> gevent.Greenlet:
         """Run `function` in a greenlet that this node owns: its unexpected end stops the process, loudly."""

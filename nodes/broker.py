@@ -358,7 +358,7 @@ class BrokerNode(Node):
 
     # ---- publications
 
-    def _publication(self, user: str, items: list[Any]) -> None:
+    def _publication(self, user: str, items: Sequence[Any]) -> None:
         for item in items:
             if item[0] == publications.DELIVER:
                 self._deliver(self.online.get(user, ()), skip=item[1], body=item[2])
@@ -367,7 +367,7 @@ class BrokerNode(Node):
             elif item[0] == publications.JOINED:
                 self.memberships.joined(user, *item[1:])
 
-    def _group_publication(self, group: str, items: list[Any]) -> None:
+    def _group_publication(self, group: str, items: Sequence[Any]) -> None:
         if publications.GROUP + group != publications.EVERYWHERE:
             self.memberships.published(group, items)
             return

@@ -307,7 +307,7 @@ class GroupNode(MessageNode, Groups):
         if self.process.fanout.holders(topic):
             self.publish(topic, publications.group_sync(item.origin.connection, command, group, version))
 
-    def _tell_users(self, users: Sequence[str], items: Sequence[bytes]) -> None:
+    def _tell_users(self, users: Sequence[str], items: Sequence[publications.Item]) -> None:
         if len(users) >= MANY:
             self.publish(publications.EVERYWHERE, publications.each(users, items))
             return
@@ -389,7 +389,7 @@ def _cursor(text: str) -> tuple[str, int]:
     return user, int(seq)
 
 
-def _sync_groups(item: Item, group: str) -> bytes:
+def _sync_groups(item: Item, group: str) -> publications.Item:
     return publications.sync(item.origin.connection, SyncCommand.GROUPS, group)
 
 

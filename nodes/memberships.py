@@ -339,7 +339,7 @@ class Memberships:
 
     # ---- what is published to a group
 
-    def published(self, name: str, items: list[Any]) -> None:
+    def published(self, name: str, items: Sequence[Any]) -> None:
         """Items on the topic of a group."""
         group = self._groups.get(name)
         if group is None:

@@ -10,7 +10,7 @@ listened to belongs to the connection and ends with it. The requests of one conn
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mesh.contract import start
@@ -169,7 +169,7 @@ class Monitors:
 
     # ---- publications
 
-    def _published(self, session: str, items: list[Any]) -> None:
+    def _published(self, session: str, items: Sequence[Any]) -> None:
         by_codec: dict[Codec, list[Client]] = {}
         for listener in self._listeners.get(session, ()):
             client = listener.client

@@ -187,9 +187,9 @@ class MsgopNode(PackNode, NoticeControls, Erasing):
         for user in parties(act.session):
             self._publish_if_held(publications.USER + user, body)
 
-    def _publish_if_held(self, topic: str, body: bytes) -> None:
+    def _publish_if_held(self, topic: str, item: publications.Item) -> None:
         if self.process.fanout.holders(topic):
-            self.publish(topic, body)
+            self.publish(topic, item)
 
     # ---- for apps
 

@@ -26,6 +26,7 @@ Item on p:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -44,53 +45,55 @@ DELIVER, KICK, JOINED, MEMBERS, DISMISSED, EACH, STIRRED = 0, 1, 2, 3, 4, 5, 6
 
 _encode = msgspec.msgpack.Encoder().encode
 
+Item = tuple[Any, ...]
 
-def delivery(skip: str, pack_type: int, flags: int, pack_id: str, payload: bytes) -> bytes:
+
+def delivery(skip: str, pack_type: int, flags: int, pack_id: str, payload: bytes) -> Item:
     """An item that delivers a pack to a user."""
-    return _encode((DELIVER, skip, _encode(Pack(pack_type, VERSION, flags, pack_id, payload))))
+    return DELIVER, skip, _encode(Pack(pack_type, VERSION, flags, pack_id, payload))
 
 
-def kick(device_type: int, number: int) -> bytes:
+def kick(device_type: int, number: int) -> Item:
     """An item that kicks out older logins."""
-    return _encode((KICK, device_type, number))
+    return KICK, device_type, number
 
 
-def sync(skip: str, command: int, content: str, pack_id: str = "") -> bytes:
+def sync(skip: str, command: int, content: str, pack_id: str = "") -> Item:
     """An item that tells a user what to fetch again."""
     return delivery(skip, SYNC_DATA_CMD, 0, pack_id, encode_payload(SyncDataReq(command=command, content=content)))
 
 
-def joined(group: str, version: int, newest: int) -> bytes:
+def joined(group: str, version: int, newest: int) -> Item:
     """An item that tells a user's brokers that he is in a group."""
-    return _encode((JOINED, group, version, newest))
+    return JOINED, group, version, newest
 
 
-def group_delivery(skip: str, pack_type: int, flags: int, pack_id: str, payload: bytes, version: int) -> bytes:
+def group_delivery(skip: str, pack_type: int, flags: int, pack_id: str, payload: bytes, version: int) -> Item:
     """An item that delivers a pack to the members of a group, as they are in this version."""
-    return _encode((DELIVER, skip, _encode(Pack(pack_type, VERSION, flags, pack_id, payload)), version))
+    return DELIVER, skip, _encode(Pack(pack_type, VERSION, flags, pack_id, payload)), version
 
 
-def group_sync(skip: str, command: int, group: str, version: int) -> bytes:
+def group_sync(skip: str, command: int, group: str, version: int) -> Item:
     """An item that tells the members of a group what to fetch again."""
     payload = encode_payload(SyncDataReq(command=command, content=group))
     return group_delivery(skip, SYNC_DATA_CMD, 0, "", payload, version)
 
 
-def members(version: int, added: Sequence[str], removed: Sequence[str]) -> bytes:
+def members(version: int, added: Sequence[str], removed: Sequence[str]) -> Item:
     """An item that changes the members of a group to `version`."""
-    return _encode((MEMBERS, version, added, removed))
+    return MEMBERS, version, tuple(added), tuple(removed)
 
 
-def dismissed() -> bytes:
+def dismissed() -> Item:
     """An item that ends a group."""
-    return _encode((DISMISSED,))
+    return (DISMISSED,)
 
 
-def each(users: Sequence[str], items: Sequence[bytes]) -> bytes:
+def each(users: Sequence[str], items: Sequence[Item]) -> Item:
     """An item for `EVERYWHERE` that stands for these items on the topic of each of the users."""
-    return _encode((EACH, users, [msgspec.Raw(item) for item in items]))
+    return EACH, tuple(users), tuple(items)
 
 
-def stirred() -> bytes:
+def stirred() -> Item:
     """An item that says that something changed with the presence of a user."""
-    return _encode((STIRRED,))
+    return (STIRRED,)

@@ -7,7 +7,7 @@ Of two answers the one that was asked for later counts; who may know is decided 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mesh.contract import start
@@ -150,7 +150,7 @@ class Watches:
 
     # ---- 68
 
-    def published(self, user: str, items: list[Any]) -> None:
+    def published(self, user: str, items: Sequence[Any]) -> None:
         """Something changed with a watched user."""
         self.stirred([user])
 

@@ -68,7 +68,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def listen(fanout: Fanout) -> list[tuple[str, Any]]:
     got: list[tuple[str, Any]] = []
-    fanout.listen("u:", lambda topic, items: got.extend((topic, item) for item in items))
+    fanout.listen("u:", lambda topic, items: got.extend((topic, item) for (item,) in items))
     return got
 
 
@@ -85,10 +85,10 @@ def test_a_confirmed_subscription_gets_what_is_published_and_no_other_does(world
     assert world.join(s, "u:u1") == [True]
     assert world.join(other, "u:u10") == [True]  # u1 is a prefix of u10
     for n in range(3):
-        p.publish("u:u1", pack(n))
+        p.publish("u:u1", (n,))
     wait_until(lambda: len(got) == 3, "the publications")
     assert got == [("u1", 0), ("u1", 1), ("u1", 2)]
-    p.publish("u:u10", pack("end"))
+    p.publish("u:u10", ("end",))
     wait_until(lambda: none, "the other one's publication")
     assert none == [("u10", "end")]
 
@@ -171,7 +171,7 @@ def test_a_restarted_publisher_gets_all_topics_again_and_is_a_link_event(world: 
     assert all(p.holders(f"u:x{n}") == 1 for n in range(200))  # the marker comes last
     wait_until(lambda: events, "the link event")
     assert events == [("p1", "reconnected")]
-    p.publish("u:x7", pack("again"))
+    p.publish("u:x7", ("again",))
     wait_until(lambda: got, "a publication of the new one")
     assert got == [("x7", "again")]
 
@@ -223,7 +223,7 @@ def test_within_one_process_publications_are_handed_over(world: World) -> None:
     got = listen(both)
     assert world.join(both, "u:a") == [True]
     assert both.holders("u:a") == 1
-    both.publish("u:a", pack("x"))
+    both.publish("u:a", ("x",))
     wait_until(lambda: got, "the publication")
     assert got == [("a", "x")]
 
@@ -243,7 +243,7 @@ def test_a_slow_subscriber_does_not_stop_the_others(world: World, monkeypatch: p
     assert p._socket is not None
     while p._socket.lossy == 0:
         assert sent < 20_000, "the pipe never filled"
-        p.publish("u:a", pack(b"x" * 10_000))
+        p.publish("u:a", (b"x" * 10_000,))
         sent += 1
         wait_until(lambda n=sent: len(got) >= n, "the fast one to get it")  # type: ignore[misc]
     assert len(got) == sent
