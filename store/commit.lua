@@ -34,6 +34,7 @@ local tag_of, session_of, sender_of, peer_of, digest_of, crc_of, marks_of, tail_
 local status_of, seq_of, prev_of, extra_of = {}, {}, {}, {}
 local entry_of, n_of = {}, {}
 local known_by = {} -- what is kept by a digest: seqId and prevSeqId packed, then the crc
+local is_new = {} -- digests of what this very script stores
 local shards = {} -- by tag: numbers of its messages; their digests; the row that is gathered
 local sessions, order = {}, {} -- by name; names in the order in which they came
 
@@ -99,10 +100,11 @@ local function admitted(tag, session, sender, peer)
 end
 
 -- Status, seqId, prevSeqId of what was stored before.
-local function repeated(tag, session, before, crc)
+local function repeated(tag, session, digest, crc)
+  local before = known_by[digest]
   local seq, prev = unpack_('>I8I8', before)
   if string.sub(before, 17) ~= crc then return 3, 0, 0 end
-  if sessions[session] and seq > sessions[session].stored then return 2, seq, prev end -- by this very script
+  if is_new[digest] then return 2, seq, prev end
   local entry = call('ZRANGEBYSCORE', tag .. ':h:' .. session, number(seq), number(seq))[1]
   return (entry and string.byte(entry) == 0) and 2 or 8, seq, prev
 end
@@ -126,7 +128,7 @@ local function judged(i)
   local shard = shards[tag]
   if shard.failed then error(shard.failed) end
   if known_by[digest] then
-    local status, seq, prev = repeated(tag, session, known_by[digest], crc_of[i])
+    local status, seq, prev = repeated(tag, session, digest, crc_of[i])
     return status, seq, prev, 0
   end
   local known, refused = admitted(tag, session, sender, peer_of[i])
@@ -151,6 +153,7 @@ local function judged(i)
   known.sender, known.newest = sender, i
   if marks > 1 then known.urgent = known.urgent or {}; table.insert(known.urgent, number(seq)) end
   entry_of[i], n_of[i], known_by[digest] = entry, known.n, pack('>I8I8c0', seq, last, crc_of[i])
+  is_new[digest] = true
   return 1, seq, last, peer_of[i] == '#' and known.version or 0
 end
 
@@ -172,9 +175,10 @@ local function read_by(i) return format('%.0f:%.0f', seq_of[i], n_of[i]) end
 local function write_session(session, known)
   local tag, meta = known.tag, known.tag .. ':m:' .. session
   call('ZADD', tag .. ':h:' .. session, unpack(known))
+  known.added = true
+  for _, seq_text in ipairs(known.urgent or {}) do prioritize(tag, session, seq_text) end
   for sender, i in pairs(known.senders or {}) do call('HSET', meta, 'r:' .. sender, read_by(i)) end
   call('HSET', meta, 'q', number(known.last), 'n', number(known.n), 'r:' .. known.sender, read_by(known.newest))
-  for _, seq_text in ipairs(known.urgent or {}) do prioritize(tag, session, seq_text) end
 end
 
 -- Add what is gathered for the log of a shard.
@@ -232,17 +236,23 @@ local function is_stored(i)
   return status == 1 or status == 2 or status == 8
 end
 
--- Something of a session (or shard) could not be written: its messages are not called stored, nor are repeats of them,
--- and what was written is taken back.
+-- A message of whose session something failed is not called stored, nor may it overtake what failed.
+local function fail(i, trouble)
+  local status = status_of[i]
+  if is_stored(i) or status > 8 or (status == 3 and is_new[digest_of[i]]) then answer(i, 0, 0, 0, text_of(trouble)) end
+end
+
+-- Something of a session (or shard) could not be written: what was is taken back. Where nothing was, this may not be the
+-- first write: behind it, a full Redis would take all others.
 local function take_back(column, value, trouble)
   for i = 1, #column do
-    if column[i] == value and is_stored(i) then
-      local seq = number(seq_of[i])
-      if status_of[i] == 1 then
+    if column[i] == value then
+      if status_of[i] == 1 and sessions[session_of[i]].added then
+        local seq = number(seq_of[i])
         redis.pcall('ZREMRANGEBYSCORE', tag_of[i] .. ':h:' .. session_of[i], seq, seq)
         redis.pcall('HDEL', tag_of[i] .. dedup_now, digest_of[i])
       end
-      answer(i, 0, 0, 0, text_of(trouble))
+      fail(i, trouble)
     end
   end
 end
@@ -272,11 +282,14 @@ for tag, shard in pairs(shards) do
   local ok, trouble = pcall(write_shard, tag, shard)
   if not ok then take_back(tag_of, tag, trouble) end
 end
+local unnoted = {} -- by session: why not
 for i = 1, #tag_of do
-  if recent_of[i] ~= '' and is_stored(i) then
+  local session = session_of[i]
+  if recent_of[i] ~= '' and is_stored(i) and not unnoted[session] then
     local ok, trouble = pcall(note_recent, i)
-    if not ok then answer(i, 0, 0, 0, text_of(trouble)) end
+    if not ok then unnoted[session] = trouble end
   end
+  if unnoted[session] then fail(i, unnoted[session]) end
 end
 keep_stamps()
 return cmsgpack.pack({status_of, seq_of, prev_of, extra_of})

@@ -19,7 +19,9 @@ from store.errors import StoreRefused, StoreUnavailable
 from store.keys import Keys
 from store.redis import Redis
 from store.sessions import (
+    ASK,
     BLOCKED,
+    CHANGED,
     CONFLICT,
     FAILED,
     NO_GROUP,
@@ -244,11 +246,51 @@ def test_what_cannot_be_written_as_a_whole_is_taken_back(redis: Redis) -> None:
     redis.ask("SET", queue, "not a sorted set")
     found = commit(sessions, message("GC_g", "a", "0"), urgent, urgent, message("SC_c_d", "c", "1"))
     assert [s.status for s in found] == [FAILED, FAILED, FAILED, STORED]
-    assert redis.ask("ZCARD", keys.history("GC_g")) == 0
+    assert redis.ask("ZCARD", keys.history("GC_g")) == 0 and not redis.ask("EXISTS", keys.meta("GC_g"))
     redis.ask("DEL", queue)
     found = commit(sessions, message("GC_g", "a", "0"), urgent, urgent)
     assert [s.status for s in found] == [STORED, STORED, REPEATED]
     assert redis.ask("ZCARD", keys.history("GC_g")) == 2
+
+
+def test_nothing_overtakes_what_could_not_be_written(redis: Redis) -> None:
+    sessions, keys = make_sessions(redis), Keys(64)
+    redis.ask("HSET", keys.meta("SC_a_b"), "q", 7, "a", 7)  # the archive has messages of it
+    redis.ask("SET", keys.history("SC_a_b"), "not a sorted set")
+    again = message("SC_a_b", "b", "2")._replace(again=True)
+    one = message("SC_a_b", "a", "1")
+    found = commit(sessions, one, one._replace(crc=b"else"), again, message("SC_a_b", "a", "3"))
+    assert [s.status for s in found] == [FAILED] * 4
+    found = commit(sessions, again)
+    assert [s.status for s in found] == [ASK]
+
+
+def test_a_full_redis_takes_nothing(redis: Redis) -> None:
+    sessions = make_sessions(redis)
+    redis.ask("CONFIG", "SET", "maxmemory", 1)
+    names = ("SC_a_b", "SC_c_d", "SC_e_f")
+    found = commit(sessions, *(message(name, name[3], f"{n}") for n in range(2) for name in names))
+    assert [s.status for s in found] == [FAILED] * 6
+    redis.ask("CONFIG", "SET", "maxmemory", 0)
+    assert redis.ask("DBSIZE") == 0
+
+
+def test_what_is_not_noted_is_not_acknowledged(redis: Redis) -> None:
+    sessions, recent = make_sessions(redis), Keys(64).recent("b")
+    news = [message("SC_a_b", "a", f"{n}")._replace(users=("b",)) for n in range(2)]
+    redis.ask("SET", recent, "not a sorted set")
+    assert [s.status for s in commit(sessions, *news)] == [FAILED, FAILED]
+    redis.ask("DEL", recent)
+    assert [s.status for s in commit(sessions, *news)] == [REPEATED, REPEATED]
+    assert redis.ask("ZRANGE", recent, 0, -1) == [b"SC_a_b"]
+
+
+def test_a_repeat_of_what_is_gone_is_no_news_beside_a_new_message(redis: Redis) -> None:
+    sessions, keys = make_sessions(redis), Keys(64)
+    old = message("SC_a_b", "a", "1")
+    commit(sessions, old)
+    redis.ask("UNLINK", keys.history("SC_a_b"), keys.meta("SC_a_b"))
+    assert [s.status for s in commit(sessions, message("SC_a_b", "a", "2"), old)] == [STORED, CHANGED]
 
 
 def test_numbers_stay_above_what_was_seen_even_when_the_data_are_gone(redis: Redis) -> None:
