@@ -42,9 +42,9 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple).decode
 _unpack_items = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
 
-Item = tuple[Any, ...]
-"""What can be encoded as msgpack, lists as tuples."""
-Listener = Callable[[str, Sequence[Item]], None]
+Publication = tuple[Any, ...]
+"""An item: what msgpack can hold."""
+Listener = Callable[[str, Sequence[Publication]], None]
 """(topic, items): called on the hub for each frame; the topic without its prefix."""
 Confirmed = Callable[[bool], None]
 """Called with True when all live publishers confirmed, or with False when the wait was cut off."""
@@ -89,7 +89,7 @@ class Fanout:
         # publishing
         self._socket: Publisher | None = sockets.publisher(binds, self._subscription) if binds is not None else None
         self._remote: dict[bytes, int] = {}  # topic -> subscriber processes, this one not counted
-        self._out: dict[bytes, list[Item]] = {}
+        self._out: dict[bytes, list[Publication]] = {}
         self._tick = Tick(self._flush)
         self._markers_missing = set(subscriber_processes) - {process}
         self._own = [f"{process}/{start}"] if process in subscriber_processes else []
@@ -110,7 +110,7 @@ class Fanout:
 
     # ---- publishing
 
-    def publish(self, topic: str, item: Item) -> None:
+    def publish(self, topic: str, item: Publication) -> None:
         """Send `item`, which stays as it is, to all subscribers of `topic` at the end of this turn. Best effort."""
         key = topic.encode()
         items = self._out.get(key)
@@ -312,7 +312,7 @@ class Fanout:
         elif kind == b"k" and key == self._marker:
             self._marker_answered(*item)
 
-    def _deliver(self, key: bytes, items: Sequence[Item]) -> None:
+    def _deliver(self, key: bytes, items: Sequence[Publication]) -> None:
         listener = self._listeners.get(key[:2])
         if listener is not None:
             listener(key[2:].decode(), items)

@@ -35,6 +35,7 @@ import msgspec
 from mesh.contract import is_contract, methods_of
 from mesh.dispatch import Incoming
 from mesh.errors import ConfigError
+from mesh.fanout import Publication
 from mesh.log import get_log
 from mesh.loop import Workers
 from mesh.stats import Stats
@@ -114,7 +115,7 @@ class Node:
         """A proxy for a contract that several kinds implement. Raises `ConfigError` when the topology lacks `kind`."""
         return typing.cast(C, self.process.proxy(contract_class, kind, needed_by=self.kind))
 
-    def publish(self, topic: str, item: tuple[Any, ...]) -> None:
+    def publish(self, topic: str, item: Publication) -> None:
         """Publish an item; best effort, cannot fail (`mesh/fanout.py`)."""
         self.process.fanout.publish(topic, item)
 

@@ -22,6 +22,7 @@ from msgspec import UNSET
 
 from mesh.dispatch import Incoming
 from mesh.errors import AppError, Timeout
+from mesh.fanout import Publication
 from mesh.node import batch
 from nodes import hot, publications, words
 from nodes.auth import AuthSettings
@@ -307,7 +308,7 @@ class GroupNode(MessageNode, Groups):
         if self.process.fanout.holders(topic):
             self.publish(topic, publications.group_sync(item.origin.connection, command, group, version))
 
-    def _tell_users(self, users: Sequence[str], items: Sequence[publications.Item]) -> None:
+    def _tell_users(self, users: Sequence[str], items: Sequence[Publication]) -> None:
         if len(users) >= MANY:
             self.publish(publications.EVERYWHERE, publications.each(users, items))
             return
@@ -389,7 +390,7 @@ def _cursor(text: str) -> tuple[str, int]:
     return user, int(seq)
 
 
-def _sync_groups(item: Item, group: str) -> publications.Item:
+def _sync_groups(item: Item, group: str) -> Publication:
     return publications.sync(item.origin.connection, SyncCommand.GROUPS, group)
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from mesh.contract import start
 from mesh.errors import AppError, Overloaded, Timeout
+from mesh.fanout import Publication
 from nodes import hot, monitoring, publications, words
 from nodes.contracts import Archive
 from nodes.contracts_erasure import Erasing
@@ -187,7 +188,7 @@ class MsgopNode(PackNode, NoticeControls, Erasing):
         for user in parties(act.session):
             self._publish_if_held(publications.USER + user, body)
 
-    def _publish_if_held(self, topic: str, item: publications.Item) -> None:
+    def _publish_if_held(self, topic: str, item: Publication) -> None:
         if self.process.fanout.holders(topic):
             self.publish(topic, item)
 

@@ -26,10 +26,10 @@ Item on p:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
+from mesh.fanout import Publication
 from packs.codec import encode_payload
 from packs.pack import VERSION, Pack
 from packs.structs import SyncDataReq
@@ -45,55 +45,53 @@ DELIVER, KICK, JOINED, MEMBERS, DISMISSED, EACH, STIRRED = 0, 1, 2, 3, 4, 5, 6
 
 _encode = msgspec.msgpack.Encoder().encode
 
-Item = tuple[Any, ...]
 
-
-def delivery(skip: str, pack_type: int, flags: int, pack_id: str, payload: bytes) -> Item:
+def delivery(skip: str, pack_type: int, flags: int, pack_id: str, payload: bytes) -> Publication:
     """An item that delivers a pack to a user."""
     return DELIVER, skip, _encode(Pack(pack_type, VERSION, flags, pack_id, payload))
 
 
-def kick(device_type: int, number: int) -> Item:
+def kick(device_type: int, number: int) -> Publication:
     """An item that kicks out older logins."""
     return KICK, device_type, number
 
 
-def sync(skip: str, command: int, content: str, pack_id: str = "") -> Item:
+def sync(skip: str, command: int, content: str, pack_id: str = "") -> Publication:
     """An item that tells a user what to fetch again."""
     return delivery(skip, SYNC_DATA_CMD, 0, pack_id, encode_payload(SyncDataReq(command=command, content=content)))
 
 
-def joined(group: str, version: int, newest: int) -> Item:
+def joined(group: str, version: int, newest: int) -> Publication:
     """An item that tells a user's brokers that he is in a group."""
     return JOINED, group, version, newest
 
 
-def group_delivery(skip: str, pack_type: int, flags: int, pack_id: str, payload: bytes, version: int) -> Item:
+def group_delivery(skip: str, pack_type: int, flags: int, pack_id: str, payload: bytes, version: int) -> Publication:
     """An item that delivers a pack to the members of a group, as they are in this version."""
     return DELIVER, skip, _encode(Pack(pack_type, VERSION, flags, pack_id, payload)), version
 
 
-def group_sync(skip: str, command: int, group: str, version: int) -> Item:
+def group_sync(skip: str, command: int, group: str, version: int) -> Publication:
     """An item that tells the members of a group what to fetch again."""
     payload = encode_payload(SyncDataReq(command=command, content=group))
     return group_delivery(skip, SYNC_DATA_CMD, 0, "", payload, version)
 
 
-def members(version: int, added: Sequence[str], removed: Sequence[str]) -> Item:
+def members(version: int, added: Sequence[str], removed: Sequence[str]) -> Publication:
     """An item that changes the members of a group to `version`."""
     return MEMBERS, version, tuple(added), tuple(removed)
 
 
-def dismissed() -> Item:
+def dismissed() -> Publication:
     """An item that ends a group."""
     return (DISMISSED,)
 
 
-def each(users: Sequence[str], items: Sequence[Item]) -> Item:
+def each(users: Sequence[str], items: Sequence[Publication]) -> Publication:
     """An item for `EVERYWHERE` that stands for these items on the topic of each of the users."""
     return EACH, tuple(users), tuple(items)
 
 
-def stirred() -> Item:
+def stirred() -> Publication:
     """An item that says that something changed with the presence of a user."""
     return (STIRRED,)

@@ -126,7 +126,7 @@ local function judged(i)
   if broken[session] then return 0, 0, 0, 'behind a failed message' end
   if asked[session] then return 10, 0, 0, 0 end
   local shard = shards[tag]
-  if shard.failed then error(shard.failed) end
+  if shard.failed then error(shard.failed, 0) end
   if known_by[digest] then
     local status, seq, prev = repeated(tag, session, digest, crc_of[i])
     return status, seq, prev, 0

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from mesh.fanout import Fanout
@@ -15,8 +14,6 @@ from mesh.link import Sockets
 from mesh.log import get_log
 from mesh.stats import Stats
 from tests.waiting import wait_until
-
-pack = msgspec.msgpack.encode
 
 
 class World:
