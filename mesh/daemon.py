@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 class Daemon:
     """What to run, and how to see that it takes requests. It is stopped by SIGTERM, after all node processes.
 
-    It runs under a guard (`mesh/guard.py`), which ends it when the launcher was killed and the node processes are gone.
+    It runs under a guard (`mesh/guard.py`), which ends it when the launcher was killed and the node processes are gone,
+    and with short slices of its core (`mesh/slices.py`), since they wait for it.
     """
 
     name: str

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gevent
 
-from mesh import directories, guard
+from mesh import directories, guard, slices
 from mesh.daemon import Daemon
 from mesh.errors import ConfigError, MeshError
 from mesh.keys import load_keys
@@ -80,8 +80,9 @@ def _daemons(topology: Topology) -> Iterable[Child]:
         make: Callable[..., list[Daemon]] = getattr(section, "daemons", _no_daemons)
         for daemon in make(section, topology.data_dir, topology.run_dir):
             shim = [sys.executable, "-I", "-S", guard.__file__, str(topology.run_dir), str(daemon.stop_timeout)]
+            prompt = [sys.executable, "-I", "-S", slices.__file__]
             yield Child(
-                daemon.name, [*shim, *daemon.command], env=daemon.env, ready=daemon.ready,
+                daemon.name, [*shim, *prompt, *daemon.command], env=daemon.env, ready=daemon.ready,
                 stop_seconds=daemon.stop_timeout + KILL_MARGIN,
             )  # fmt: skip
 

@@ -70,6 +70,7 @@ class Node:
     sections: ClassVar[Mapping[str, type[msgspec.Struct]]] = {}
     publishes: ClassVar[bool] = False
     subscribes: ClassVar[bool] = False
+    background: ClassVar[bool] = False  # nobody waits for what it does
     workers: ClassVar[int] = 64  # greenlets for plain handlers
     worker_queue: ClassVar[int] = 1024  # calls that may wait for one of them
 

@@ -20,6 +20,7 @@ import gevent.event
 import gevent.os
 import msgspec
 
+from mesh import slices
 from mesh.balance import Instance
 from mesh.calls import BUCKET, Calls
 from mesh.contract import Proxy, methods_of
@@ -205,6 +206,8 @@ class Process:
             node.serve()
         self._served = True
         settle_gc()
+        if not all(node.background for node in self._started if node.kind != CONTROL):
+            slices.shorten()
         self.watchdog.started()
         self.log.info("serving", nodes=",".join(self.spec.nodes), pid=os.getpid())
         ready()

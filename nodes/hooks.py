@@ -54,6 +54,7 @@ class HooksNode(Node, Hooks):
     """Webhooks."""
 
     sections = hot.SECTIONS
+    background = True  # but for what it is asked before a message is stored: an HTTP request
     workers = 256
     worker_queue = 4_096
 

@@ -55,6 +55,7 @@ class OlapNode(PackNode, StatisticsAnswers, ErasureAnswers, c.Archive, Search):
 
     Settings = OlapSettings
     sections = hot.SECTIONS
+    background = True
     workers = 16
 
     def start(self) -> None:

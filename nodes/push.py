@@ -60,6 +60,7 @@ class PushNode(PackNode, Push):
 
     sections = {**hot.SECTIONS, "push": PushSettings}
     publishes = True  # nothing: but so it sees who is there
+    background = True
     olap: Statistics | None
 
     def start(self) -> None:
