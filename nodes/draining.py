@@ -5,8 +5,8 @@
 A batch that SQL cannot take now (no server, a locked file) is kept and tried again, for ever. One that it refuses is
 halved until the rows are found that it will not have; these go into the table `poison`, and the log goes on.
 
-Nobody waits for the drain. In a flood, when others want the same core, it takes two batches a second and
-leaves the rest in the log, for a while.
+Nobody waits for the drain. In a flood, when others want the same core, it takes a batch a second and leaves the rest
+in the log, for a while.
 """
 
 from __future__ import annotations
@@ -34,20 +34,22 @@ from store.marks import State, Thing, things_of
 R = TypeVar("R")
 READ = 500
 """Rows read from the log at once, about: Redis, which messages wait for, is busy with them for 1 ms."""
-BATCH = 4000
+BATCH = 8000
 """Rows of one transaction, about. Rows of a session lie together, so what a commit writes is a page for each session
 that had a message since the last one: the more rows, the fewer pages each."""
 CONTENDED = 0.5
 """Share of its time that this process waits for a core from which on it leaves it to those that somebody waits for."""
-FLOOD = 3
+FLOOD = 2
 """Full batches one behind the other, from which on it does so: with less it keeps up anyway."""
 PATIENT_ROWS, PATIENT_SECONDS = 500_000, 30.0
 """With more in the log, or further behind, it steps back no more."""
 POLL_SECONDS = 0.5
-"""Pause when the log gave little, and behind each batch while it steps back (7,000 rows a second)."""
-MANY, COLLECT_SECONDS = 200, 1.0
+"""Pause when the log gave little."""
+MANY, COLLECT_SECONDS = 200, 1.5
 """With so many rows the pause is longer: messages wait for each commit, for its core and for the disk that Redis' fsync
-needs too, and of a commit of 100 rows half the CPU is the commit's own."""
+needs too, of a commit of 100 rows half the CPU is its own, and each finds the caches full of what others need."""
+STEP_BACK_SECONDS = 1.0
+"""Pause behind each batch while it steps back: 7,000 rows a second."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Pauses between tries while SQL or Redis is away, doubling."""
 LOOK_SECONDS = 1.0
@@ -114,7 +116,7 @@ class Drain:
                 if not full:
                     self._wait(COLLECT_SECONDS if len(rows) >= MANY else POLL_SECONDS)
                 elif full >= FLOOD and contended and patient:
-                    self._wait(POLL_SECONDS)
+                    self._wait(STEP_BACK_SECONDS)
                 self._look()
         except _Stopped:
             pass

@@ -1,6 +1,7 @@
 """How the search index follows the archive: what the drain has written, then what was there before the index.
 
-It runs beside the drain and yields to it: rows are written first, and searched a moment later. While the archive is
+It runs beside the drain and yields to it: rows are written first, and searched a moment later. While much comes, what
+came in a few seconds is indexed at once; in between it leaves the core and its caches to others. While the archive is
 behind the log, a batch is indexed now and then.
 """
 
@@ -23,6 +24,11 @@ FILL_ROWS = 500
 """Older messages indexed in one transaction; the drain waits for one at most."""
 IDLE_SECONDS = 1.0
 """How often is looked for what another node has written."""
+MANY, LUMP_SECONDS = 500.0, 5.0
+"""With so many messages a second, the pause when all are in. Work that touches as much memory as this one pushes out of
+the caches what others have there, and finds nothing there itself: the less often, the cheaper for both."""
+QUIET_SECONDS = 2.0
+"""When nothing was written for so long, that pause ends."""
 BEHIND_SECONDS = 2.0
 """Pause while the archive is behind the log: it goes first."""
 PASS_SECONDS = 60.0
@@ -48,6 +54,8 @@ class Indexer:
         self._stats = stats
         self._log = log
         self._behind = behind
+        self._paused_at = now()
+        self._indexed = 0  # messages since then
         self._stopping = gevent.event.Event()
         self._wake = gevent.event.Event()
         self._stopped = gevent.event.Event()
@@ -80,19 +88,35 @@ class Indexer:
             if self.filling is None:
                 if was is not None:
                     self._log.info("the search index has all messages")
-                self._wake.wait(IDLE_SECONDS)
-                self._wake.clear()
+                self._pause()
                 return
             count = FILL_ROWS
+        else:
+            self._indexed += count
         self._stats.counts["indexed"] += count
         if self._behind():
             self._stopping.wait(BEHIND_SECONDS)
         elif self.filling is not None:
             self._stopping.wait(now() - begun)  # as long as it took: the archive has other things to do
 
+    def _pause(self) -> None:
+        """All are in: until more come, but while much comes for longer."""
+        much = self._indexed >= MANY * max(now() - self._paused_at, IDLE_SECONDS)
+        self._paused_at, self._indexed = now(), 0
+        if not much:
+            self._wake.wait(IDLE_SECONDS)
+        else:
+            limit = now() + LUMP_SECONDS
+            while (left := limit - now()) > 0 and self._wake.wait(min(left, QUIET_SECONDS)):
+                if self._stopping.is_set():
+                    return
+                self._wake.clear()
+        self._wake.clear()
+
     def kick(self) -> None:
-        """Something was written."""
+        """A batch was written."""
         if self.wanted:
+            self.waiting += 1
             self._wake.set()
 
     def stop(self) -> None:
@@ -106,5 +130,5 @@ class Indexer:
         """For people: what is not in the index; "" when all is."""
         filling = self.filling
         if filling is None:
-            return f"{self.waiting} batches are not in the search index yet" if self.waiting > 1 else ""
+            return f"batches that wait for the search index: {self.waiting}" if self.waiting else ""
         return f"{min(filling.done / filling.total, 1):.0%} of the older messages are in the search index"

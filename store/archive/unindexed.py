@@ -18,7 +18,7 @@ import peewee
 from store.archive.models import Fill, Message, Unindexed
 
 BATCHES, MOST = 50, 1000
-FRESH_BYTES = 16 << 20
+FRESH_BYTES = 48 << 20
 """Of messages kept in memory; with more the index is far behind anyway."""
 ROW_BYTES = 600
 """What a message takes beside its payload."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import gevent
 import pytest
 
+from mesh.log import get_log
+from mesh.stats import Stats
+from nodes.indexing import Indexer
 from nodes.terms import Query, group_scope, scopes_of, sender_term, terms_of, text_of, user_scope
 from packs import structs as s
 from packs.ids import single_members, single_session
@@ -19,6 +23,7 @@ from store.archive.unindexed import FRESH_BYTES, Fresh
 from store.archive.url import parse_archive
 from store.entries import DELETED, HIDDEN, OVERRIDDEN, REVOKED, Entry
 from tests.mariadb import MariaDB
+from tests.waiting import wait_until
 
 NOW = 1_790_000_000_000_000
 TOP = 2**53
@@ -291,3 +296,35 @@ def test_the_migration_of_an_archive_with_messages_has_them_filled_in(archive: A
     assert archive.write(search.fill, terms_of, 10) == ("SC_a_b", NOW, 1, 1)
     assert archive.write(search.fill, terms_of, 10) is None
     assert seqs(archive, "old") == [0]
+
+
+def test_much_that_comes_is_indexed_in_lumps_and_little_at_once(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """6,000 messages in less than 12 s are much."""
+    monkeypatch.setattr("nodes.indexing.LUMP_SECONDS", 3600.0)
+    monkeypatch.setattr("nodes.indexing.QUIET_SECONDS", 3600.0)
+    stats = Stats("olap")
+    indexer = Indexer(archive, Kept.fresh or Fresh(), stats, get_log("olap"), lambda: False, wanted=True)
+    running = gevent.spawn(indexer.run)
+
+    def write(first: int, count: int) -> None:
+        put(archive, "SC_a_b", *(entry(NOW + first + n, f"word{first + n}") for n in range(count)))
+        indexer.kick()
+
+    for n in range(3):
+        write(n, 1)
+        wait_until(lambda: stats.counts["indexed"] == n + 1, "what comes one by one is in at once", 60)  # noqa: B023
+    write(3, 6000)
+    wait_until(lambda: stats.counts["indexed"] == 6003, "all are in", 60)
+    for n in range(3):
+        write(6003 + n, 1)
+        wait_until(lambda: not indexer._wake.is_set(), "it looks whether it must stop", 60)
+    assert (stats.counts["indexed"], indexer.waiting) == (6003, 3)
+    assert indexer.progress == "batches that wait for the search index: 3"
+    monkeypatch.setattr("nodes.indexing.QUIET_SECONDS", 0.0)
+    write(6006, 1)
+    wait_until(lambda: stats.counts["indexed"] == 6007, "nothing comes any more", 60)
+    indexer.stop()
+    running.get(timeout=20)
+    assert seqs(archive, "word6006") == [6006]
