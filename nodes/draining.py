@@ -108,6 +108,7 @@ class Drain:
                 rows = self._read()
                 full = full + 1 if len(rows) >= BATCH else 0
                 self.behind = full > 0
+                self._look()  # before the batch: on a busy core it takes seconds
                 if rows:
                     self._drain(rows)
                 contended = self._contention.share() > CONTENDED
@@ -117,7 +118,6 @@ class Drain:
                     self._wait(COLLECT_SECONDS if len(rows) >= MANY else POLL_SECONDS)
                 elif full >= FLOOD and contended and patient:
                     self._wait(STEP_BACK_SECONDS)
-                self._look()
         except _Stopped:
             pass
         finally:
