@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import struct
 import sys
 from typing import NamedTuple
@@ -35,13 +36,14 @@ class Slices(NamedTuple):
 
 def shorten() -> bool:
     """Ask for short slices for this thread; whether the system takes that. Neither threads that it starts nor processes
-    have them: those work on their own."""
+    have them: those work on their own. Left alone is who has another policy than usual, or a niceness below 0, which
+    would not be inherited any more."""
     attributes = bytearray(_ATTRIBUTES.size)
     if not _call(1, 0, attributes):
         return False
-    size, policy, flags, nice, priority, _, *rest = _ATTRIBUTES.unpack(attributes)
-    if policy not in (os.SCHED_OTHER, os.SCHED_BATCH):
-        return False  # somebody has decided otherwise
+    size, policy, flags, nice, priority, ns, *rest = _ATTRIBUTES.unpack(attributes)
+    if not ns or nice < 0 or policy not in (os.SCHED_OTHER, os.SCHED_BATCH):
+        return False
     _ATTRIBUTES.pack_into(attributes, 0, size, policy, flags | _RESET_ON_FORK, nice, priority, SHORT_NS, *rest)
     return _call(0, 0, attributes)
 
@@ -69,6 +71,7 @@ def _call(which: int, thread: int, attributes: bytearray) -> bool:
 def become(command: list[str]) -> int:
     """Run a command in the place of this process; returns only when it cannot be."""
     shorten()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would keep that
     try:
         os.execvp(command[0], command)
     except OSError as error:

@@ -34,9 +34,9 @@ from store.marks import State, Thing, things_of
 R = TypeVar("R")
 READ = 500
 """Rows read from the log at once, about: Redis, which messages wait for, is busy with them for 1 ms."""
-BATCH = 8000
-"""Rows of one transaction, about. Rows of a session lie together, so what a commit writes is a page for each session
-that had a message since the last one: the more rows, the fewer pages each."""
+BATCH, BATCH_BYTES = 8000, 32 << 20
+"""Rows and bytes of one transaction, about. Rows of a session lie together, so what a commit writes is a page for each
+session that had a message since the last one: the more rows, the fewer pages each."""
 CONTENDED = 0.5
 """Share of its time that this process waits for a core from which on it leaves it to those that somebody waits for."""
 FLOOD = 2
@@ -49,7 +49,7 @@ MANY, COLLECT_SECONDS = 200, 1.5
 """With so many rows the pause is longer: messages wait for each commit, for its core and for the disk that Redis' fsync
 needs too, of a commit of 100 rows half the CPU is its own, and each finds the caches full of what others need."""
 STEP_BACK_SECONDS = 1.0
-"""Pause behind each batch while it steps back: 7,000 rows a second."""
+"""Pause behind each batch while it steps back."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Pauses between tries while SQL or Redis is away, doubling."""
 LOOK_SECONDS = 1.0
@@ -105,15 +105,15 @@ class Drain:
         full = 0
         try:
             while not self._stopping.is_set():
-                rows = self._read()
-                full = full + 1 if len(rows) >= BATCH else 0
+                rows, more = self._read()
+                full = full + 1 if more else 0
                 self.behind = full > 0
                 self._look()  # before the batch: on a busy core it takes seconds
                 if rows:
                     self._drain(rows)
                 contended = self._contention.share() > CONTENDED
                 patient = self.state.length < PATIENT_ROWS and self.progress.lag < PATIENT_SECONDS
-                self._archive.gives_way = patient
+                self._archive.gives_way = patient and not self._stopping.is_set()
                 if not full:
                     self._wait(COLLECT_SECONDS if len(rows) >= MANY else POLL_SECONDS)
                 elif full >= FLOOD and contended and patient:
@@ -125,23 +125,26 @@ class Drain:
 
     def stop(self) -> None:
         """End behind the batch that is under way. What was not acknowledged is drained at the next start."""
+        self._archive.gives_way = False
         self._stopping.set()
         self._stopped.wait()
 
     # ---- a batch
 
-    def _read(self) -> list[Row]:
-        """What waits, as far as it fits a batch."""
+    def _read(self) -> tuple[list[Row], bool]:
+        """What waits, as far as it fits a batch, and whether there may be more."""
         rows: list[Row] = []
-        while len(rows) < BATCH:
+        size = 0
+        while len(rows) < BATCH and size < BATCH_BYTES:
             asked = max(1, int(READ / self._in_row))
             some = self._persist(self._consumer.read, asked)
             rows += some
+            size += sum([len(field) for row in some for field in row.fields])
             if some:
                 self._in_row = len(some) / max(1, sum(not row.part for row in some))
             if len(some) < asked:
-                break
-        return rows
+                return rows, False
+        return rows, True
 
     def _drain(self, rows: Sequence[Row]) -> None:
         parsed, marks, bad = _parse(rows)
@@ -245,7 +248,9 @@ def _parse(rows: Sequence[Row]) -> tuple[Rows, dict[Thing, Row], Bad]:
     marks: dict[Thing, Row] = {}
     bad: Bad = []
     row_of = messages.row_of
-    for row in rows:
+    for number, row in enumerate(rows, 1):
+        if not number % READ:
+            gevent.sleep(0)  # others of this process have something to do
         fields = row.fields
         kind = fields[0]
         try:

@@ -27,8 +27,8 @@ IDLE_SECONDS = 1.0
 MANY, LUMP_SECONDS = 500.0, 5.0
 """With so many messages a second, the pause when all are in. Work that touches as much memory as this one pushes out of
 the caches what others have there, and finds nothing there itself: the less often, the cheaper for both."""
-QUIET_SECONDS = 2.0
-"""When nothing was written for so long, that pause ends."""
+QUIET_SECONDS = 3.5
+"""When nothing was written for so long, that pause ends. While much comes, the drain writes every two seconds or so."""
 BEHIND_SECONDS = 2.0
 """Pause while the archive is behind the log: it goes first."""
 PASS_SECONDS = 60.0

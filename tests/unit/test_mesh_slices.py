@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,20 @@ def test_who_has_another_policy_keeps_it() -> None:
         "print(slices.shorten(), os.sched_getscheduler(0) == os.SCHED_IDLE)"
     )
     assert found == ["False True"]
+
+
+def test_niceness_below_zero_stays_inherited() -> None:
+    if os.geteuid():
+        pytest.skip("only root may be less nice")
+    assert _python("os.setpriority(os.PRIO_PROCESS, 0, -5)\nprint(slices.shorten(), slices.slices_of(0).reset)") == [
+        "False False"
+    ]
+
+
+def test_a_command_gets_the_signals_as_usual() -> None:
+    """Python ignores SIGPIPE, and what it becomes would, too."""
+    done = _run(sys.executable, "-I", "-S", slices.__file__, "grep", "SigIgn", "/proc/self/status")
+    assert int(done.stdout.split()[1], 16) & 1 << signal.SIGPIPE - 1 == 0
 
 
 def test_where_the_system_does_not_know_slices_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
