@@ -197,6 +197,7 @@ class Consumer:
         self._claim_at = 0.0  # when to look for rows of dead consumers
         self._away = Away()
         self._reconnects = 0
+        self._archived = group == ARCHIVE  # there is an archive: a log that it does not know is not cut
         self._first = 0  # the shard to begin with: a busy one must not starve those behind it
 
     def open(self, start: str = "0") -> int:
@@ -267,7 +268,8 @@ class Consumer:
         pending: dict[str, int] = {}
         passed: dict[str, int] = {}
         oldest: dict[str, int] = {}
-        for reply in self._run(LOG_TRIM, (ARCHIVE, self._keep_ms), self._tags):
+        sure = int(self._archived)
+        for reply in self._run(LOG_TRIM, (ARCHIVE, sure, self._keep_ms), self._tags):
             length += reply[0]
             fields = iter(reply[2:])
             for name, waiting, ms, over in zip(fields, fields, fields, fields, strict=True):
@@ -276,6 +278,7 @@ class Consumer:
                 passed[group] = passed.get(group, 0) + over
                 if ms:
                     oldest[group] = min(oldest.get(group, int(ms)), int(ms))
+        self._archived |= ARCHIVE in pending
         clock = time.time()
         lags = {group: max(0.001, clock - ms / 1000) for group, ms in oldest.items()}
         return State(length, {g: Progress(n, lags.get(g, 0.0), passed[g]) for g, n in pending.items()})

@@ -1,6 +1,7 @@
 -- Cut the logs of shards at what their slowest group has done, and say how far the groups are.
 -- KEYS[1]  a key of the shard (any)
--- ARGV     the group that is never passed over, ms after which others are (0: never), then tags
+-- ARGV     the group that is never passed over, whether it is sure to be there (1 or 0: a log that lacks it has been
+--          lost since and is not cut until that group has been made again), ms after which others are (0: never), then tags
 -- Returns  rows in the logs, their groups' number, then 4 per group of each shard: name, pending, ms of the oldest row that
 --          it has not done ('' for none), rows that it was passed over
 -- A group that is passed over takes what is older than the limit for done.
@@ -8,7 +9,7 @@ local call, format, match = redis.call, string.format, string.match
 local PASS = 500 -- rows of a group at once: Redis answers others between two scripts
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local never, keep_ms = ARGV[1], tonumber(ARGV[2])
+local never, sure, keep_ms = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
 local result, length, groups = {0, 0}, 0, 0
 
 local function before(a, b)
@@ -39,11 +40,12 @@ end
 local function trim(log)
   local found = redis.pcall('XINFO', 'GROUPS', log)
   if found.err then return end -- there is no such log
-  local slowest
+  local slowest, there
   for _, fields in ipairs(found) do
     local group = {}
     for i = 1, #fields, 2 do group[fields[i]] = fields[i + 1] end
     group.delivered = group['last-delivered-id']
+    there = there or group.name == never
     local passed = 0
     if keep_ms > 0 and group.name ~= never then passed = pass_over(log, group, format('%.0f', now - keep_ms)) end
     local pending = call('XPENDING', log, group.name)
@@ -61,10 +63,10 @@ local function trim(log)
       result[#result + 1] = part
     end
   end
-  if slowest then call('XTRIM', log, 'MINID', slowest) end
+  if slowest and (there or not sure) then call('XTRIM', log, 'MINID', slowest) end
   length = length + call('XLEN', log)
 end
 
-for i = 3, #ARGV do trim(ARGV[i] .. ':log') end
+for i = 4, #ARGV do trim(ARGV[i] .. ':log') end
 result[1], result[2] = length, groups
 return result

@@ -352,3 +352,26 @@ def test_a_store_makes_consumers_of_all_its_shards(server: Server, tmp_path: Any
     assert consumer.open() == 8
     assert (consumer.group, consumer.read(1)) == (PUSH, [])
     hot.close()
+
+
+def test_a_log_that_was_lost_is_not_cut_before_the_archive_reads_it_again(redis: Redis, make: Make) -> None:
+    """Others may find out first."""
+    archive, push, hooks = make(ARCHIVE), make(PUSH), make(HOOKS)
+    archive.open()
+    push.open()
+    assert push.trim().groups.keys() == {ARCHIVE, PUSH}
+    redis.ask("FLUSHALL")
+    stored = store(redis, *[f"SC_u_{n}" for n in range(30)])
+    pushed = read_all(push)
+    assert told(pushed) == sorted(stored)
+    push.ack(pushed)
+    assert push.trim().length == lengths(redis) == 30
+    rows = read_all(archive)
+    assert told(rows) == sorted(stored)
+    archive.ack(rows)
+    assert push.trim().length == 0
+    redis.ask("FLUSHALL")
+    hooks.open()  # and where there is no archive, it is cut
+    store(redis, "SC_a_b")
+    hooks.ack(read_all(hooks))
+    assert hooks.trim().length == lengths(redis) == 0
