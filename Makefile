@@ -19,7 +19,7 @@ check: $(VENV)/.ready  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.bench  ## measure the system in all its settings: 16 minutes, tables, build/bench.json, docs/img
+bench: $(VENV)/.bench  ## measure the system in all its settings: 16 to 18 minutes, tables, build/bench.json, docs/img
 	@mkdir -p build
 	$(BIN)/python -m bench.suite --json build/bench.json
 

@@ -5,8 +5,8 @@
 A batch that SQL cannot take now (no server, a locked file) is kept and tried again, for ever. One that it refuses is
 halved until the rows are found that it will not have; these go into the table `poison`, and the log goes on.
 
-Nobody waits for the drain. In a flood, when others want the same core, it takes a batch a second and leaves the rest
-in the log, for a while.
+Nobody waits for the drain. In a flood, when others want the same core, it rests for a second behind each batch and
+leaves the rest in the log, for a while.
 """
 
 from __future__ import annotations
